@@ -1,0 +1,25 @@
+"""What every test shares: both Kerases, and a plain way to compute what is tested."""
+
+from __future__ import annotations
+
+import importlib
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(params=["tf_keras", "keras"], ids=["tf_keras", "keras3"])
+def keras(request):
+    """Each of the two Kerases in turn, with its seeds set."""
+    module = importlib.import_module(request.param)
+    module.utils.set_random_seed(0)
+    return module
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

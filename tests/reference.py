@@ -1,0 +1,37 @@
+"""Slow and simple twins of what the package computes."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+
+def gradient(score, x):
+    """∂score/∂x of a function from a batch to one score per sample, by a plain eager tape."""
+    x = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        total = tf.reduce_sum(score(x))
+    return tf.convert_to_tensor(tape.gradient(total, x)).numpy()
+
+
+def saliency(score, x):
+    """|∂score/∂x|, with the maximum over the last axis of images and volumes."""
+    magnitude = np.abs(gradient(score, x))
+    return magnitude.max(-1, keepdims=True) if magnitude.ndim > 3 else magnitude
+
+
+def class_score(model, classes):
+    """The score of one class per sample, of a model that returns (N, L)."""
+    return lambda x: tf.gather(model(x, training=False), classes, batch_dims=1)
+
+
+def central_differences(score, x, step=1e-5):
+    """∂score/∂x of a float64 NumPy function, coordinate by coordinate."""
+    x = np.asarray(x, np.float64)
+    result = np.zeros_like(x)
+    for index in np.ndindex(x.shape[1:]):
+        shift = np.zeros_like(x)
+        shift[(slice(None), *index)] = step
+        result[(slice(None), *index)] = (score(x + shift) - score(x - shift)) / (2 * step)
+    return result

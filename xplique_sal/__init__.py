@@ -1,0 +1,20 @@
+"""Which parts of an input a TensorFlow model's score depends on.
+
+``Saliency(model).explain(images, labels)`` says it, for models of tf-keras and Keras 3.
+"""
+
+from xplique_sal import attributions, errors, grad_modifiers, operators
+from xplique_sal.attributions import Saliency
+from xplique_sal.operators import Tasks
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Saliency",
+    "Tasks",
+    "__version__",
+    "attributions",
+    "errors",
+    "grad_modifiers",
+    "operators",
+]

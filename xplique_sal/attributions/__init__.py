@@ -1,0 +1,5 @@
+"""The explainers."""
+
+from xplique_sal.attributions.saliency import Saliency
+
+__all__ = ["Saliency"]

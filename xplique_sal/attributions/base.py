@@ -1,0 +1,376 @@
+"""The explainers' base: what every method shares, from inputs to results."""
+
+from __future__ import annotations
+
+import abc
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, final
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal import batching, grad_modifiers, keras_compat, operators, reducers
+from xplique_sal.batching import Batch, DatasetSamples, Samples
+from xplique_sal.errors import InvalidInputError, InvalidOperatorError, InvalidTargetError
+from xplique_sal.gradients import ScoreGradient
+from xplique_sal.inheritance import with_defaults, with_inherited_sections
+from xplique_sal.model_view import ModelView, PlainFunction, function_of
+from xplique_sal.types import Explained, GradientModifier, Operator, Structure, pack
+
+
+class BlackBoxExplainer(abc.ABC):
+    """Base of all explainers, and of those that need nothing of a model but its outputs.
+
+    A method implements `_explain_batch`; everything else is here: reading inputs and targets,
+    batching, progress, warnings, and joining the results.
+
+    Parameters
+    ----------
+    model
+        What is explained: a tf-keras or Keras 3 model of any kind, a `tf.Module`, a loaded
+        SavedModel or, for methods that need no gradient, any callable. It is never changed.
+    batch_size
+        The most samples that the model is given at once, which bounds the memory needed; ``None``
+        is all at once.
+    operator
+        The score to explain: a callable g(f, x, y) that returns one score for each sample, (N,);
+        a member of `Tasks` or a task's name. ``None`` is Σ f(x)·y over the outputs. One that
+        returns a scalar for its whole batch is given one sample at a time.
+    """
+
+    #: Defaults of the base's parameters that are others for this method.
+    defaults: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "defaults" in vars(cls) and "__init__" not in vars(cls):
+            cls.__init__ = with_defaults(cls.__init__, cls.defaults)  # type: ignore[method-assign]
+        cls.__doc__ = with_inherited_sections(cls)
+
+    def __init__(
+        self,
+        model: Any,
+        batch_size: int | None = 64,
+        operator: Operator | str | None = None,
+    ) -> None:
+        batching.check_batch_size(batch_size)
+        self._operator = operators.resolve(operator)
+        self._has_own_operator = operator is not None
+        self._batch_size = batch_size
+        self._warned: set[str] = set()
+        #: f: callable on a batch, returning what is explained.
+        self.model: ModelView | PlainFunction = function_of(model)
+
+    @abc.abstractmethod
+    def _explain_batch(self, samples: Samples, batch: Batch) -> Explained:
+        """Return the explanations of one batch."""
+
+    def _explain_outputs_of_batch(
+        self, samples: Samples, batch: Batch, outputs: np.ndarray | None
+    ) -> Explained:
+        """Return maps (N, K, ...) and values (N, K): here by one explanation for each output."""
+        if outputs is None:
+            x = pack(samples.for_user, [array[:1] for array in batch.inputs])
+            outputs = np.arange(self.model(x).shape[-1])
+        samples.for_targets = 0
+        each = [
+            self._explain_batch(samples, batch._replace(targets=[np.full(batch.size, output)]))
+            for output in outputs
+        ]
+        maps = [
+            None if column[0] is None else tf.stack(column, axis=1)
+            for column in zip(*(explained.maps for explained in each), strict=True)
+        ]
+        return each[0]._replace(maps=maps, scores=tf.stack([e.scores for e in each], axis=1))
+
+    @final
+    def explain(
+        self, inputs: Structure, targets: Structure | None = None, *, verbose: int = 0
+    ) -> Any:
+        """Return one explanation for each sample.
+
+        Parameters
+        ----------
+        inputs
+            Samples of shape (N, W), (N, T, W), (N, H, W, C) or (N, D, H, W, C), as an array or a
+            tensor; a list, tuple or dict of them for a model with several inputs; or a
+            `tf.data.Dataset` of x, (x, y) or (x, y, w), batched or not. Integers are cast to the
+            dtype that the model takes.
+        targets
+            What to explain: class indices (N,) or one for all; weights (N, L), one-hot or not;
+            ``None`` for the model's largest output. A custom operator gets them as they are.
+            Must not be given beside a dataset that has its own.
+        verbose
+            1 shows a progress bar.
+
+        Returns
+        -------
+        explanations
+            A float32 tensor, or the inputs' structure of them: (N, W) and (N, T, W) as the
+            inputs; (N, H, W, 1) and (N, D, H, W, 1) for images and volumes, with all channels if
+            nothing reduces them. An input that no gradient reaches beside one that has one gets
+            ``None``.
+
+        Raises
+        ------
+        InvalidInputError
+            Wrong rank, shape or dtype, no samples, values that are not finite.
+        InvalidTargetError
+            A class out of range, another number of targets than inputs, a wrong width, a row of
+            zeros, targets beside a dataset that has its own.
+        InvalidOperatorError
+            A score that is neither (N,) nor a scalar.
+        InvalidModelError
+            Several outputs and none chosen; an inner layer that is called several times, in a
+            loop, or not at all.
+        NoGradientError
+            The gradient does not exist or is not finite.
+
+        Warns
+        -----
+        UserWarning
+            Once for each explainer: if a softmax is explained, if a gradient is zero everywhere,
+            if the operator returns a scalar.
+        """
+        samples = self._read(inputs, targets)
+        return self._joined(samples, self._explain_batch, verbose)[0]
+
+    __call__ = explain
+
+    @final
+    def iter_explain(self, inputs: Structure, targets: Structure | None = None) -> Iterator[Any]:
+        """Return an iterator over the explanations of each batch, in order.
+
+        It holds no more than a few batches, for any number of samples. The parameters, the
+        errors and, batch by batch, the result are those of `explain`.
+        """
+        samples = self._read(inputs, targets, endless=True)
+        return (
+            pack(self.model.arrangement_of_maps(samples.for_user), explained.maps)
+            for explained in self._run(samples, self._explain_batch)
+        )
+
+    @final
+    def explain_with_scores(
+        self, inputs: Structure, targets: Structure | None = None, *, verbose: int = 0
+    ) -> tuple[Any, tf.Tensor]:
+        """Return the explanations and the scores (N,) that they explain.
+
+        Both come from the same forward pass. The parameters and errors are those of `explain`.
+        """
+        samples = self._read(inputs, targets)
+        return self._joined(samples, self._explain_batch, verbose)
+
+    @final
+    def explain_outputs(
+        self,
+        inputs: Structure,
+        outputs: int | Sequence[int] | None = None,
+        *,
+        verbose: int = 0,
+    ) -> Any:
+        """Return an explanation of each of several outputs, sharing what can be shared.
+
+        Parameters
+        ----------
+        inputs
+            As in `explain`; the targets of a dataset are ignored.
+        outputs
+            Indices of K outputs (of filters, where the explained layer is convolutional);
+            ``None`` is all.
+        verbose
+            1 shows a progress bar.
+
+        Returns
+        -------
+        explanations
+            As in `explain`, with an axis of length K after the first: (N, K, ...).
+
+        Raises
+        ------
+        InvalidOperatorError
+            If the explainer has an operator of its own, which says what to explain itself.
+        InvalidTargetError
+            If there is no such output.
+        InvalidInputError
+            As in `explain`.
+        """
+        chosen = self._check_outputs(outputs)
+        samples = self._read(inputs, None)
+
+        def explain_batch(samples: Samples, batch: Batch) -> Explained:
+            return self._explain_outputs_of_batch(samples, batch, chosen)
+
+        return self._joined(samples, explain_batch, verbose)[0]
+
+    def _check_outputs(self, outputs: Any) -> np.ndarray | None:
+        if self._operator.function is not operators.classification:
+            raise InvalidOperatorError(
+                "the default operator, which explains outputs one by one",
+                "an operator of its own",
+                "Call `explain` with the targets that it takes, or leave `operator` out.",
+            )
+        if outputs is None:
+            return None
+        chosen = np.atleast_1d(np.asarray(outputs))
+        if chosen.ndim != 1 or not chosen.size or not np.issubdtype(chosen.dtype, np.integer):
+            raise InvalidTargetError(
+                "`outputs` as one index or a list of them",
+                repr(outputs),
+                "Pass integers, or None for all outputs.",
+            )
+        return chosen
+
+    def _read(self, inputs: Structure, targets: Structure, endless: bool = False) -> Samples:
+        samples = batching.read(inputs, targets, self.model.inputs)
+        if isinstance(samples, DatasetSamples) and samples.is_endless and not endless:
+            raise InvalidInputError(
+                "a dataset that ends",
+                "one that repeats for ever",
+                "Take a number of elements, dataset.take(n), or use `iter_explain`.",
+            )
+        if not self.model.is_built:
+            self.model.build(samples.first(), samples.for_model)
+        return samples
+
+    def _run(
+        self, samples: Samples, explain_batch: Callable[[Samples, Batch], Explained]
+    ) -> Iterator[Explained]:
+        for batch in samples.batches(samples.fixed_batch or self._batch_size):
+            explained = explain_batch(samples, batch)
+            self._warn(explained)
+            yield explained
+
+    def _joined(
+        self,
+        samples: Samples,
+        explain_batch: Callable[[Samples, Batch], Explained],
+        verbose: int,
+    ) -> tuple[Any, tf.Tensor]:
+        bar = keras_compat.progress_bar(samples.count) if verbose else None
+        maps, scores = [], []
+        for explained in self._run(samples, explain_batch):
+            maps.append(explained.maps)
+            scores.append([explained.scores])
+            if bar is not None:
+                bar.add(int(explained.scores.shape[0]))
+        joined = batching.concatenate(maps)
+        packed = pack(self.model.arrangement_of_maps(samples.for_user), joined)
+        return packed, batching.concatenate(scores)[0]
+
+    def _warn(self, explained: Explained) -> None:
+        if explained.activation == "Softmax":
+            self._warn_once(
+                "The output of a softmax is explained. Where it saturates, its gradient vanishes, "
+                "and a map can show what lowers the other classes: pass logits=True to explain "
+                "the score before it."
+            )
+        if explained.zero_sample is not None:
+            self._warn_once(
+                "The gradient is zero everywhere, so that the map says nothing, for sample "
+                f"{explained.zero_sample} at least. A saturated softmax or sigmoid (pass "
+                "logits=True) or dead ReLUs can be the cause.",
+                "zero",
+            )
+        if explained.one_by_one:
+            self._warn_once(
+                "The operator returns one scalar for its whole batch, so that it is given one "
+                "sample at a time, which is slow: return one score for each sample, of shape "
+                "(N,), by reducing over all axes but the first."
+            )
+
+    def _warn_once(self, message: str, key: str | None = None) -> None:
+        if (key or message) not in self._warned:
+            self._warned.add(key or message)
+            warnings.warn(message, UserWarning, stacklevel=_outside())
+
+
+class WhiteBoxExplainer(BlackBoxExplainer):
+    """Base of the explainers that differentiate a score with respect to the inputs.
+
+    The map is the gradient ∂g/∂x, modified by `grad_modifier`, with the channels of images reduced
+    by `reducer`. The model runs with ``training=False``.
+
+    Parameters
+    ----------
+    model
+        A tf-keras or Keras 3 model of any kind (functional, sequential, subclassed, nested, with
+        several inputs or outputs), a `tf.Module`, or a loaded SavedModel. It is never changed.
+    output_layer
+        What is explained: ``None`` is the model's output; an integer indexes ``model.layers``; a
+        string is a layer's name, or a path through nested models such as ``"backbone/conv5"``.
+        ``"name:1"`` is the second call of a layer that is called more than once.
+    batch_size
+        The most samples that the model is given at once, which bounds the memory needed; ``None``
+        is all at once.
+    operator
+        The score to explain: a callable g(f, x, y) that returns one score for each sample, (N,);
+        a member of `Tasks` or a task's name. ``None`` is Σ f(x)·y over the outputs. One that
+        returns a scalar for its whole batch is given one sample at a time.
+    reducer
+        How the channels of images are reduced: ``"max"``, ``"mean"``, ``"min"``, ``"sum"`` or
+        ``None``.
+    output
+        Of a model with several outputs, the one to explain, by index, name or dict key.
+    logits
+        Explain the score before a final softmax, sigmoid or log-softmax, also where a layer has
+        it fused in or other layers move its values.
+    wrt_layer
+        A layer, or a list of them, named as `output_layer`: differentiate with respect to its
+        output instead of the input.
+    grad_modifier
+        ``"absolute"``, ``"relu"``, ``"negate"``, ``"invert"``, ``"small_values"``, a callable on
+        gradients, or ``None``.
+
+    Raises
+    ------
+    InvalidModelError
+        If `model` is not of a kind that has gradients.
+    InvalidParameterError
+        If a parameter has a value that does not exist.
+    InvalidOperatorError
+        If `operator` is no operator.
+    LayerNotFoundError
+        If the model has no such layer.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        output_layer: int | str | None = None,
+        batch_size: int | None = 64,
+        operator: Operator | str | None = None,
+        reducer: str | None = "mean",
+        *,
+        output: int | str | None = None,
+        logits: bool = False,
+        wrt_layer: int | str | Sequence[int | str] | None = None,
+        grad_modifier: GradientModifier | str | None = None,
+    ) -> None:
+        view = ModelView(
+            model, output_layer=output_layer, output=output, logits=logits, wrt_layer=wrt_layer
+        )
+        super().__init__(view, batch_size, operator)
+        reducers.check(reducer)
+        self._gradient = ScoreGradient(
+            view, self._operator, grad_modifiers.resolve(grad_modifier), reducer
+        )
+
+    def _explain_batch(self, samples: Samples, batch: Batch) -> Explained:
+        return self._gradient.of_score(samples, batch)
+
+    def _explain_outputs_of_batch(
+        self, samples: Samples, batch: Batch, outputs: np.ndarray | None
+    ) -> Explained:
+        return self._gradient.of_outputs(samples, batch, outputs)
+
+
+def _outside() -> int:
+    """Return the `stacklevel` of the first caller outside of this package."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("xplique_sal."):
+        frame = frame.f_back
+        level += 1
+    return level - 1

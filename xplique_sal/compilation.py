@@ -1,0 +1,195 @@
+"""Compiled functions of a model: traced once, found again, never stale, gone with their model.
+
+A compiled function is kept for as long as its model lives, and is used only while the model has
+the structure that it had when it was traced. Neither the model nor an operator is held: what is
+kept is the graph alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from xplique_sal.errors import InvalidModelError
+from xplique_sal.graph_reading import written_resources
+from xplique_sal.interception import TRACING
+from xplique_sal.model_structure import Fingerprint, kept
+
+#: How many compiled functions of one model are kept.
+MOST_PROGRAMS = 32
+
+_programs: dict[int, _Programs] = {}
+_lock = threading.Lock()
+_traces = 0
+
+
+class Held:
+    """A callable in a request: compared by ``==``, held weakly.
+
+    An operator may close over its model; held strongly, it would keep the model alive. A bound
+    method is a new object at each access, and equal to the last one.
+    """
+
+    def __init__(self, target: Callable[..., Any]) -> None:
+        bound = inspect.ismethod(target)
+        self._reference = weakref.WeakMethod(target) if bound else weakref.ref(target)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Held):
+            return False
+        mine, others = self._reference(), other._reference()
+        return mine is not None and (mine is others or bool(mine == others))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Program:
+    """One traced function, and what was seen while it was traced.
+
+    Attributes
+    ----------
+    facts
+        What the Python function reported besides its tensors.
+    has_state
+        Whether the graph changes variables of the model. They get their values back after each
+        call.
+    """
+
+    def __init__(self, function: Any, facts: Any) -> None:
+        self._function = function
+        self.facts = facts
+        self._state = _state(function)
+        self.has_state = bool(self._state)
+        self._lock = threading.Lock()
+
+    def __call__(self, *tensors: Any) -> Any:
+        """Run the graph on flat tensors and return what the Python function returned."""
+        if not self._state:
+            return self._function(*tensors)
+        with self._lock, _restored(self._state):
+            return self._function(*tensors)
+
+
+class _Programs:
+    """The programs of one model as it is."""
+
+    def __init__(self) -> None:
+        self._fingerprint: Fingerprint | None = None
+        self._entries: list[tuple[tuple[Any, ...], Program]] = []
+
+    def find(self, fingerprint: Fingerprint, request: tuple[Any, ...]) -> Program | None:
+        if self._fingerprint is None or fingerprint != self._fingerprint:
+            return None
+        for index, (known, program) in enumerate(self._entries):
+            if known == request:
+                self._entries.append(self._entries.pop(index))
+                return program
+        return None
+
+    def add(self, fingerprint: Fingerprint, request: tuple[Any, ...], program: Program) -> None:
+        if self._fingerprint is None or fingerprint != self._fingerprint:
+            self._fingerprint = fingerprint
+            self._entries.clear()
+        self._entries.append((request, program))
+        # A request of which a callable has died equals not even itself.
+        living = [entry for entry in self._entries if entry[0] == tuple(entry[0])]
+        self._entries[:] = living[-MOST_PROGRAMS:]
+
+
+def program(
+    model: Any,
+    request: tuple[Any, ...],
+    build: Callable[..., tuple[Any, Any]],
+    signature: Sequence[tf.TensorSpec],
+) -> Program:
+    """Return the compiled form of `build`, traced now unless it is known.
+
+    Parameters
+    ----------
+    model
+        The model that `build` runs. The program lives no longer than it.
+    request
+        What tells this program from the model's others: comparable by ``==``, with callables as
+        `Held`. The signature is added to it.
+    build
+        Takes the tensors of `signature`; returns a structure of tensors, and the facts.
+    signature
+        Shapes and dtypes of the arguments.
+    """
+    request = (*request, tuple(signature))
+    fingerprint = Fingerprint(model)
+    with _lock:
+        known = _of(model).find(fingerprint, request)
+    if known is not None:
+        return known
+    with TRACING:
+        fingerprint = Fingerprint(model)
+        with _lock:
+            known = _of(model).find(fingerprint, request)
+        if known is None:
+            known = _trace(model, build, signature)
+            with _lock:
+                _of(model).add(fingerprint, request, known)
+        return known
+
+
+def trace_count() -> int:
+    """Return how many functions were traced so far in this process."""
+    return _traces
+
+
+def _of(model: Any) -> _Programs:
+    key = id(model)
+    if key not in _programs:
+        _programs[key] = _Programs()
+        weakref.finalize(model, _programs.pop, key, None)
+    return _programs[key]
+
+
+def _trace(
+    model: Any, build: Callable[..., tuple[Any, Any]], signature: Sequence[tf.TensorSpec]
+) -> Program:
+    global _traces
+    facts: list[Any] = []
+
+    def run(*tensors: tf.Tensor) -> Any:
+        outputs, seen = build(*tensors)
+        facts.append(seen)
+        return outputs
+
+    with kept(model):
+        # Only the concrete function is kept: the `tf.function` holds `run`, and so the model.
+        function = tf.function(run, autograph=False).get_concrete_function(*signature)
+    _traces += 1
+    return Program(function, facts[-1])
+
+
+def _state(function: Any) -> list[tf.Variable]:
+    by_handle = {id(variable.handle): variable for variable in function.graph.variables}
+    state = []
+    for resource in written_resources(function.graph):
+        if id(resource) not in by_handle:
+            raise InvalidModelError(
+                "a model whose state can be given back after it was explained",
+                f"one that changes {getattr(resource, 'name', 'a resource')!r}, "
+                "which is not a variable",
+                "Explain a model that only reads its tables and queues.",
+            )
+        state.append(by_handle[id(resource)])
+    return state
+
+
+@contextlib.contextmanager
+def _restored(variables: Sequence[tf.Variable]) -> Iterator[None]:
+    saved = [tf.identity(variable) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, saved, strict=True):
+            variable.assign(value)

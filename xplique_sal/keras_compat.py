@@ -1,0 +1,248 @@
+"""The only module that knows that there are two Kerases: tf-keras (Keras 2) and Keras 3.
+
+Neither is imported here: a model can only come from a Keras that its owner has imported, so it is
+looked up among the loaded modules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import tensorflow as tf
+
+from xplique_sal.errors import InvalidModelError
+from xplique_sal.types import InputSpec, ModelInputs, Structure
+
+#: Names that `compile`, `fit` and TensorFlow's object tracking set on a model or a layer.
+_TRAINING_NAMES = frozenset(
+    {"history", "loss", "optimizer", "stop_training", "_compile_config", "_eval_epoch_iterator"}
+    | {"_compiled_trainable_state", "_pss_evaluation_shards", "_compile_loss", "_compile_metrics"}
+)
+
+
+def _kerases() -> list[ModuleType]:
+    # A Keras that is being imported by another thread has no `Model` yet.
+    loaded = (sys.modules.get(name) for name in ("keras", "tf_keras"))
+    return [keras for keras in loaded if keras is not None and hasattr(keras, "Model")]
+
+
+def _keras_of(layer: Any) -> ModuleType | None:
+    return next((keras for keras in _kerases() if isinstance(layer, keras.layers.Layer)), None)
+
+
+def is_layer(candidate: Any) -> bool:
+    """Tell whether `candidate` is a layer (a model is one) of either Keras."""
+    return _keras_of(candidate) is not None
+
+
+def is_model(candidate: Any) -> bool:
+    """Tell whether `candidate` is a model of either Keras."""
+    return any(isinstance(candidate, keras.Model) for keras in _kerases())
+
+
+def check_backend(layer: Any) -> None:
+    """Refuse a Keras 3 layer that does not compute with TensorFlow.
+
+    Raises
+    ------
+    InvalidModelError
+        If Keras 3 runs on another backend.
+    """
+    config: Any = getattr(_keras_of(layer), "config", None)
+    # tf-keras has no `keras.config.backend`: it always computes with TensorFlow.
+    backend = config.backend() if hasattr(config, "backend") else "tensorflow"
+    if backend != "tensorflow":
+        raise InvalidModelError(
+            "a Keras 3 model on the TensorFlow backend",
+            f"one on the {backend!r} backend",
+            "Set KERAS_BACKEND=tensorflow before Keras is imported.",
+        )
+
+
+@functools.cache
+def _own_names(keras: ModuleType) -> frozenset[str]:
+    """Return the attributes that Keras itself keeps on a layer or a model.
+
+    They are read off bare instances. Each gets an explicit name, so that the counters behind the
+    automatic names of the user's layers do not move.
+    """
+    tensor = keras.layers.Input((1,), name="bare_input")
+    bare = (
+        keras.layers.Layer(name="bare_layer"),
+        keras.Model(name="bare_model"),
+        keras.Model(tensor, tensor, name="bare_functional"),
+        keras.Sequential(name="bare_sequential"),
+    )
+    return _TRAINING_NAMES.union(*(vars(layer) for layer in bare))
+
+
+def user_attributes(layer: Any) -> dict[str, Any]:
+    """Return the attributes of a layer without those that Keras keeps for itself."""
+    keras = _keras_of(layer)
+    own = _own_names(keras) if keras is not None else frozenset()
+    return {
+        name: value
+        for name, value in list(vars(layer).items())
+        if name not in own and not name.startswith("_self_")
+    }
+
+
+def policy(layer: Any) -> tuple[str, str]:
+    """Return the dtypes that a layer computes in and keeps its variables in."""
+    return str(layer.compute_dtype), str(layer.dtype)
+
+
+def children(layer: Any) -> list[Any]:
+    """Return the layers directly inside `layer`, in order, each once.
+
+    They are those that it lists (`layers`, `operations`) and those that it keeps as attributes,
+    also in lists and dicts.
+    """
+    found: dict[int, Any] = {}
+
+    def collect(value: Any, depth: int) -> None:
+        if is_layer(value):
+            found.setdefault(id(value), value)
+        elif depth and isinstance(value, dict):
+            for item in list(value.values()):
+                collect(item, depth - 1)
+        elif depth and isinstance(value, (list, tuple)):
+            for item in list(value):
+                collect(item, depth - 1)
+
+    if is_model(layer):
+        collect(list(layer.layers), 1)
+    collect(user_attributes(layer), 3)
+    found.pop(id(layer), None)
+    return list(found.values())
+
+
+def all_layers(layer: Any) -> Iterator[Any]:
+    """Yield `layer` and every layer inside it, at any depth, each once, parents first."""
+    seen = {id(layer)}
+    waiting = [layer]
+    while waiting:
+        current = waiting.pop()
+        yield current
+        inner = [child for child in children(current) if id(child) not in seen]
+        seen.update(map(id, inner))
+        waiting.extend(reversed(inner))
+
+
+def is_built(layer: Any) -> bool:
+    """Tell whether a layer has its variables."""
+    return bool(layer.built)
+
+
+def call(layer: Any, inputs: Structure) -> Any:
+    """Run a layer for inference. Both Kerases drop `training` where a `call` does not take it."""
+    return layer(inputs, training=False)
+
+
+def inputs_of(layer: Any) -> ModelInputs | None:
+    """Return what a model says about its inputs, or ``None`` if it says nothing.
+
+    A subclassed model that was called once knows the shape of that call, of which only the rank
+    is taken.
+    """
+    tensors = _attribute(layer, "inputs")
+    if tensors:
+        names = getattr(layer, "input_names", None) or [tensor.name for tensor in tensors]
+        specs = tuple(
+            InputSpec(name, tuple(tensor.shape), tf.as_dtype(tensor.dtype))
+            for name, tensor in zip(names, tensors, strict=True)
+        )
+        positions = {id(tensor): position for position, tensor in enumerate(tensors)}
+        structure = _attribute(layer, "input")
+        if structure is None:
+            structure = tensors[0] if len(tensors) == 1 else list(tensors)
+        skeleton = tf.nest.map_structure(lambda tensor: positions[id(tensor)], structure)
+        return ModelInputs(specs, skeleton, _fixed_batch(layer, specs))
+    with contextlib.suppress(Exception):  # a user's own `get_build_config` may do anything
+        shape = layer.get_build_config()["input_shape"]
+        if all(size is None or isinstance(size, int) for size in shape):
+            return ModelInputs((InputSpec("inputs", (None,) * len(shape), None),), 0, None)
+    return None
+
+
+def _attribute(layer: Any, name: str) -> Any:
+    """Return an attribute that a model may not have yet: Keras raises different errors then."""
+    try:
+        return getattr(layer, name)
+    except (AttributeError, ValueError):
+        return None
+
+
+def _fixed_batch(layer: Any, specs: tuple[InputSpec, ...]) -> int | None:
+    sizes = {spec.shape[0] for spec in specs if spec.shape}
+    deferred = any(isinstance(layer, keras.Sequential) for keras in _kerases())
+    if deferred and not any(getattr(inner, "stateful", False) for inner in all_layers(layer)):
+        # A Sequential model without an input layer remembers the size of its first batch as if
+        # it could take no other.
+        return None
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def output_names(layer: Any) -> list[str]:
+    """Return the names of a model's outputs in order; empty if it does not name them."""
+    return list(_attribute(layer, "output_names") or [])
+
+
+def computes_in_float16(layer: Any) -> bool:
+    """Tell whether any part of a model computes in float16, where small gradients underflow."""
+    return any(policy(inner)[0] == "float16" for inner in all_layers(layer))
+
+
+def channel_axis(layer: Any) -> int:
+    """Return the channel axis of the first inner layer that has a data format; -1 if none has."""
+    for inner in all_layers(layer):
+        data_format = getattr(inner, "data_format", None)
+        if data_format is not None:
+            return 1 if data_format == "channels_first" else -1
+    return -1
+
+
+def accepts_training(function: Any) -> bool:
+    """Tell whether a callable has a parameter named `training`."""
+    try:
+        return "training" in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+@contextlib.contextmanager
+def losses_kept(layers: list[Any]) -> Iterator[None]:
+    """Give every layer back the losses that it held before it was traced.
+
+    A layer with an activity regulariser appends to them at each call; what a trace leaves there
+    would be symbolic tensors that nobody can read.
+    """
+    names = ("_losses", "_eager_losses", "_loss_ids")
+    # Copied item by item: what is restored is the content, in the object that Keras uses then.
+    saved = [
+        (layer, name, type(record)(record))
+        for layer in layers
+        for name in names
+        if isinstance(record := getattr(layer, name, None), (list, set))
+    ]
+    try:
+        yield
+    finally:
+        for layer, name, items in saved:
+            record = getattr(layer, name)
+            if [id(item) for item in record] != [id(item) for item in items]:
+                record.clear()
+                record.update(items) if isinstance(record, set) else record.extend(items)
+
+
+def progress_bar(total: int | None) -> Any:
+    """Return Keras's own progress bar for `total` samples (``None``: unknown)."""
+    kerases = _kerases()
+    keras = kerases[0] if kerases else tf.keras
+    return keras.utils.Progbar(total, unit_name="sample")

@@ -1,0 +1,153 @@
+"""What a trace of a model depends on besides its weights, and how to leave it as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+import weakref
+import zlib
+from collections.abc import Iterator, Mapping, Set
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal import keras_compat
+
+_PLAIN = (bool, int, str, bytes, type(None), complex, tf.DType, tf.TensorShape)
+#: Objects of these libraries are told apart by identity; a user's own are looked into.
+_LIBRARIES = ("keras", "tf_keras", "tensorflow", "numpy", "builtins", "functools", "threading")
+_DEPTH = 4
+
+
+def owners(model: Any) -> list[Any]:
+    """Return the model and every layer and `tf.Module` inside it, each once."""
+    if keras_compat.is_layer(model):
+        return list(keras_compat.all_layers(model))
+    found = [model]
+    with contextlib.suppress(AttributeError):
+        found.extend(model.submodules)
+    known = {id(owner) for owner in found}
+    for owner in list(found):
+        if keras_compat.is_layer(owner):
+            inner = [part for part in keras_compat.all_layers(owner) if id(part) not in known]
+            known.update(map(id, inner))
+            found.extend(inner)
+    return found
+
+
+class Fingerprint:
+    """The structure of a model at one moment: layers, settings, functions, variables, constants.
+
+    Weights are left out: a trace reads them anew at each call. Two fingerprints are equal if
+    nothing that a trace could have burnt in differs. Objects are compared by identity, which
+    holds only while they live: a fingerprint of which an object has died equals none.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._seen: dict[int, int] = {}
+        self._living: list[weakref.ref[Any]] = []
+        self._immortal: list[Any] = []
+        parts: list[Any] = []
+        for owner in owners(model):
+            self._identify(owner, parts)
+            if keras_compat.is_layer(owner):
+                parts.append(keras_compat.policy(owner))
+                attributes = keras_compat.user_attributes(owner)
+            else:
+                attributes = vars(owner) if hasattr(owner, "__dict__") else {}
+            for name, value in list(attributes.items()):
+                replaced = getattr(value, "replaced_call", None) if name == "call" else None
+                if replaced is not None:
+                    # Another thread is tracing this layer: what counts is what it put aside.
+                    if not replaced:
+                        continue
+                    value = replaced[0]
+                if not _is_symbolic(value):
+                    parts.append(name)
+                    self._describe(value, parts, _DEPTH)
+        self._parts = tuple(parts)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Fingerprint)
+            and self._parts == other._parts
+            and all(reference() is not None for reference in self._living)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _identify(self, value: Any, parts: list[Any]) -> None:
+        parts.append(id(value))
+        try:
+            self._living.append(weakref.ref(value))
+        except TypeError:
+            self._immortal.append(value)
+
+    def _describe(self, value: Any, parts: list[Any], depth: int) -> None:
+        if isinstance(value, _PLAIN):
+            parts.append(value)
+        elif isinstance(value, (float, np.generic)):
+            parts.append(repr(value))
+        elif isinstance(value, np.ndarray) and value.dtype != object:
+            # A trace keeps a copy of an array, which can be written to in place.
+            parts += (value.shape, value.dtype.str, zlib.crc32(np.ascontiguousarray(value).data))
+        elif depth and isinstance(value, (list, tuple)):
+            parts.append(len(value))
+            for item in list(value):
+                self._describe(item, parts, depth - 1)
+        elif depth and isinstance(value, Mapping):
+            parts.append(len(value))
+            for key, item in list(value.items()):
+                parts.append(repr(key))
+                self._describe(item, parts, depth - 1)
+        elif isinstance(value, Set):
+            parts.append(sorted(map(repr, value)))
+        else:
+            self._identify(value, parts)
+            if depth and _is_users_own(value) and id(value) not in self._seen:
+                self._seen[id(value)] = 1
+                for name, item in list(vars(value).items()):
+                    parts.append(name)
+                    self._describe(item, parts, depth - 1)
+
+
+def _is_symbolic(value: Any) -> bool:
+    return isinstance(value, tf.Tensor) and not hasattr(value, "numpy")
+
+
+def _is_users_own(value: Any) -> bool:
+    if isinstance(value, (type, types.ModuleType)) or callable(value):
+        return False
+    module = type(value).__module__ or ""
+    return hasattr(value, "__dict__") and module.split(".")[0] not in _LIBRARIES
+
+
+@contextlib.contextmanager
+def kept(model: Any) -> Iterator[None]:
+    """Leave every attribute of a model as it was before the block.
+
+    A `call` may set attributes: the last attention map, a counter. What a trace would leave there
+    is a symbolic tensor that nobody can read, or a count of calls that the user never made.
+    """
+    everyone = owners(model)
+    layers = [owner for owner in everyone if keras_compat.is_layer(owner)]
+    saved = [(owner, dict(vars(owner))) for owner in everyone if hasattr(owner, "__dict__")]
+    with keras_compat.losses_kept(layers):
+        try:
+            yield
+        finally:
+            for owner, before in saved:
+                _restore(owner, before)
+
+
+def _restore(owner: Any, before: dict[str, Any]) -> None:
+    now = keras_compat.user_attributes(owner) if keras_compat.is_layer(owner) else vars(owner)
+    for name, value in list(now.items()):
+        if not isinstance(value, (*_PLAIN, float, tf.Tensor, np.ndarray, list, tuple, dict)):
+            continue  # a layer or variable that `call` made for good
+        # Past `__setattr__`, which would track the value.
+        if name not in before:
+            object.__delattr__(owner, name)
+        elif value is not before[name]:
+            object.__setattr__(owner, name, before[name])

@@ -1,0 +1,446 @@
+"""f(x): what is explained of a model. It is traced through, never changed or cloned."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from xplique_sal import compilation, interception, keras_compat, layer_paths
+from xplique_sal.arrangement import arrange
+from xplique_sal.errors import (
+    InvalidModelError,
+    InvalidOperatorError,
+    InvalidParameterError,
+    LayerNotFoundError,
+)
+from xplique_sal.graph_reading import before_final_activation, final_activation
+from xplique_sal.layer_paths import LayerCall
+from xplique_sal.types import ModelInputs, Skeleton, Structure, leaves, pack
+
+_HALF = (tf.float16, tf.bfloat16)
+
+
+class ModelView:
+    """The function f of a model: from a batch to what is explained of it.
+
+    Parameters
+    ----------
+    model
+        A model of either Keras, a `tf.Module`, or a loaded SavedModel.
+    output_layer
+        What is explained: see `layer_paths.find`; ``None`` is the model's output.
+    output
+        Which of several outputs, by index, name or dict key.
+    logits
+        Take the value before a final softmax, sigmoid or log-softmax.
+    wrt_layer
+        A layer, or a list of layers, whose outputs are differentiated to instead of the inputs.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        output_layer: int | str | None = None,
+        output: int | str | None = None,
+        logits: bool = False,
+        wrt_layer: int | str | Sequence[int | str] | None = None,
+    ) -> None:
+        _check_model(model)
+        if isinstance(output, bool) or not isinstance(output, (int, str, type(None))):
+            raise InvalidParameterError(
+                "`output` as an index, a name or a dict key",
+                repr(output),
+                "Pass an int, a string or None.",
+            )
+        self.model = model
+        self._output_layer = output_layer
+        self._output = output
+        self._logits = bool(logits)
+        self.wrt_layer = wrt_layer
+        # Raises now if the layers are there to be looked up, else when the model has been built.
+        if self.is_built:
+            self.chosen_layers()
+
+    def arrangement_of_maps(self, for_user: Skeleton) -> Skeleton:
+        """Return how maps are packed: as the inputs, or as the layers of `wrt_layer`."""
+        if self.wrt_layer is None:
+            return for_user
+        return 0 if isinstance(self.wrt_layer, (int, str)) else list(range(len(self.wrt_layer)))
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells this view of a model from others."""
+        return (self._output_layer, self._output, self._logits, repr(self.wrt_layer))
+
+    @property
+    def inputs(self) -> ModelInputs | None:
+        """What the model says about its inputs."""
+        return keras_compat.inputs_of(self.model) if self._is_keras else None
+
+    @property
+    def computes_in_float16(self) -> bool:
+        """Whether small gradients may underflow."""
+        return self._is_keras and keras_compat.computes_in_float16(self.model)
+
+    @property
+    def channel_axis(self) -> int:
+        """The channel axis of the model's images."""
+        return keras_compat.channel_axis(self.model) if self._is_keras else -1
+
+    @property
+    def _is_keras(self) -> bool:
+        return keras_compat.is_layer(self.model)
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the model has its variables."""
+        return not self._is_keras or keras_compat.is_built(self.model)
+
+    def build(self, sample: Sequence[Any], skeleton: Skeleton) -> None:
+        """Give a model that was never called its variables, as its owner's first call would."""
+        with interception.TRACING:
+            if not self.is_built:
+                tensors = [self.cast(position, value) for position, value in enumerate(sample)]
+                keras_compat.call(self.model, pack(skeleton, tensors))
+        self.chosen_layers()
+
+    def chosen_layers(self) -> tuple[LayerCall | None, list[LayerCall]]:
+        """Return the layer that is explained and those that are differentiated to."""
+        paths = [] if self.wrt_layer is None else self.wrt_layer
+        if isinstance(paths, (int, str)):
+            paths = [paths]
+        elif self.wrt_layer is not None and not paths:
+            raise InvalidParameterError(
+                "at least one layer in `wrt_layer`",
+                "an empty list",
+                "Pass None to differentiate with respect to the inputs.",
+            )
+        wrt = [layer_paths.find(self.model, path) for path in paths]
+        explained = self._output_layer
+        return (None if explained is None else layer_paths.find(self.model, explained)), wrt
+
+    def cast(self, position: int, value: Any) -> tf.Tensor:
+        """Return an input as a tensor of the dtype that the model takes there.
+
+        Where the model does not say, floats take the dtype of its variables, integers of rank 4
+        and more are images and become floats, and others may be tokens and stay.
+        """
+        tensor = tf.convert_to_tensor(value)
+        inputs = self.inputs
+        dtype = inputs.specs[position].dtype if inputs and position < len(inputs.specs) else None
+        if dtype is None:
+            numeric = tensor.dtype.is_floating or (
+                (tensor.dtype.is_integer or tensor.dtype.is_bool) and tensor.shape.rank > 3
+            )
+            dtype = self._variable_dtype() if numeric else tensor.dtype
+        if tensor.dtype == dtype or tf.string in (dtype, tensor.dtype):
+            return tensor
+        return tf.cast(tensor, dtype)
+
+    def _variable_dtype(self) -> tf.DType:
+        if self._is_keras:
+            return tf.as_dtype(keras_compat.policy(self.model)[1])
+        for variable in getattr(self.model, "variables", ()):
+            if variable.dtype.is_floating:
+                return variable.dtype
+        return tf.float32
+
+    def __call__(self, inputs: Structure) -> tf.Tensor:
+        """Return f(x), differentiable, for a batch."""
+        if not tf.executing_eagerly():
+            return TracedModel(self)(inputs)
+        flat, for_model, for_user = arrange(inputs, self.inputs)
+        flat = [tf.convert_to_tensor(value) for value in flat]
+        if not self.is_built:
+            self.build(flat, for_model)
+
+        def forward(*tensors: tf.Tensor) -> tuple[tf.Tensor, None]:
+            return TracedModel(self)(pack(for_user, tensors)), None
+
+        signature = [tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for tensor in flat]
+        request = ("forward", self.key, for_user)
+        return compilation.program(self.model, request, forward, signature)(*flat)
+
+
+class TracedModel:
+    """f during one trace: what an operator calls, and a record of what it did.
+
+    Parameters
+    ----------
+    view
+        What is explained of which model.
+    tape
+        Watches the outputs of the view's `wrt_layer`.
+
+    Attributes
+    ----------
+    wrt
+        The tensors that were watched, in the order of `wrt_layer`.
+    output_shape
+        The static shape of the last f(x).
+    activation
+        The type of the final activation that made it, if any, and if it is not left out.
+    channel_axis
+        The channel axis of f(x), where it has positions.
+    """
+
+    def __init__(self, view: ModelView, tape: tf.GradientTape | None = None) -> None:
+        self._view = view
+        self._tape = tape
+        self._explained, self._wrt_calls = view.chosen_layers()
+        self.wrt: list[tf.Tensor] = []
+        self.output_shape = tf.TensorShape(None)
+        self.activation: str | None = None
+        own = getattr(self._explained.layer, "data_format", None) if self._explained else None
+        self.channel_axis = (
+            view.channel_axis if own is None else 1 if own == "channels_first" else -1
+        )
+
+    @tf.autograph.experimental.do_not_convert
+    def __call__(self, inputs: Structure) -> tf.Tensor:
+        """Return f(x) in the current graph."""
+        given, for_model, _ = arrange(inputs, self._view.inputs)
+        flat = [self._view.cast(position, value) for position, value in enumerate(given)]
+        calls: dict[int, list[Any]] = {}
+
+        def see(layer: Any, output: Any) -> Any:
+            number = len(calls.setdefault(id(layer), []))
+            if self._tape is not None and _is_wanted(self._wrt_calls, layer, number):
+                output = self._watch(layer, output)
+            calls[id(layer)].append(output)
+            return output
+
+        wanted = [call.layer for call in [self._explained, *self._wrt_calls] if call is not None]
+        unique = list({id(layer): layer for layer in wanted}.values())
+        with interception.TRACING, interception.outputs_passed_through(unique, see):
+            output = _invoke(self._view.model, pack(for_model, flat))
+        if self._explained is not None:
+            output = _one_call(self._explained, calls.get(id(self._explained.layer), []))
+        if self._tape is not None and self._wrt_calls:
+            if self.wrt:
+                raise InvalidOperatorError(
+                    "an operator that calls f once when `wrt_layer` is given",
+                    "one that calls it several times",
+                    "Compute f(x) once and use the result, or differentiate to the inputs.",
+                )
+            self.wrt = [_one_call(call, calls.get(id(call.layer), [])) for call in self._wrt_calls]
+        output = self._choose_output(output)
+        if self._view._logits:
+            output = before_final_activation(output)
+        else:
+            self.activation = final_activation(output)
+        self.output_shape = output.shape
+        return tf.cast(output, tf.float32) if output.dtype in _HALF else output
+
+    def _watch(self, layer: Any, output: Any) -> tf.Tensor:
+        if not isinstance(output, tf.Tensor):
+            raise InvalidModelError(
+                "a `wrt_layer` that returns one tensor",
+                f"{layer.name!r}, which returns a {type(output).__name__}",
+                "Name a layer before or after it.",
+            )
+        output = tf.identity(output)
+        assert self._tape is not None
+        self._tape.watch(output)
+        return output
+
+    def _choose_output(self, outputs: Any) -> tf.Tensor:
+        choice = self._view._output
+        if isinstance(outputs, tf.Tensor):
+            if choice not in (None, 0, -1) and choice not in keras_compat.output_names(
+                self._view.model
+            ):
+                raise InvalidParameterError(
+                    "no `output`, because what is explained is one tensor",
+                    repr(choice),
+                    "Leave `output` out.",
+                )
+            return outputs
+        if isinstance(outputs, dict):
+            names = list(outputs)
+            flat = list(outputs.values())
+        elif isinstance(outputs, (list, tuple)):
+            flat = list(outputs)
+            names = []
+            if self._explained is None:
+                names = keras_compat.output_names(self._view.model)
+        else:
+            raise InvalidModelError(
+                "a model that returns tensors",
+                f"one that returns a {type(outputs).__name__}",
+                "Wrap it in a model that returns one tensor, or choose an `output_layer`.",
+            )
+        if len(flat) == 1 and choice is None:
+            choice = 0
+        if isinstance(choice, int) and -len(flat) <= choice < len(flat):
+            chosen = flat[choice]
+        elif choice in names:
+            chosen = flat[names.index(choice)]
+        else:
+            offered = ", ".join(map(repr, names)) or f"0 to {len(flat) - 1}"
+            error = InvalidModelError if choice is None else InvalidParameterError
+            raise error(
+                f"one of the {len(flat)} outputs to be chosen",
+                "none" if choice is None else repr(choice),
+                f"Pass `output=`, one of {offered}.",
+            )
+        if not isinstance(chosen, tf.Tensor):
+            raise InvalidModelError(
+                "an output that is one tensor",
+                f"a {type(chosen).__name__}",
+                "Choose an `output_layer`, or wrap the model in one that returns that tensor.",
+            )
+        return chosen
+
+
+def _is_wanted(calls: list[LayerCall], layer: Any, number: int) -> bool:
+    return any(call.layer is layer and call.call in (None, number) for call in calls)
+
+
+def _one_call(wanted: LayerCall, outputs: list[Any]) -> Any:
+    """Return the output of the call of a layer that is wanted, of those that were seen."""
+    path = wanted.path
+    if not outputs:
+        raise InvalidModelError(
+            f"the layer {path!r} to be called when the model runs",
+            "a model that does not call it, or calls it where it cannot be seen",
+            "Choose another layer. An input layer is not called; a function that TensorFlow "
+            "compiled before hides the layers inside it.",
+        )
+    graph = tf.compat.v1.get_default_graph()
+    if any(part.graph is not graph for part in leaves(outputs) if hasattr(part, "graph")):
+        raise InvalidModelError(
+            f"the layer {path!r} to be called in the model's own graph",
+            "a call inside a loop, a branch or a compiled function",
+            "Choose the layer that contains the loop.",
+        )
+    if wanted.call is None and len(outputs) > 1:
+        raise InvalidModelError(
+            f"the layer {path!r} to be called once",
+            f"{len(outputs)} calls",
+            f"Choose one of them: {path + ':0'!r} to {path + f':{len(outputs) - 1}'!r}.",
+        )
+    number = wanted.call or 0
+    if number >= len(outputs):
+        raise LayerNotFoundError(
+            f"a call of {path!r} between 0 and {len(outputs) - 1}",
+            f"{number}",
+            f"Choose one of {path + ':0'!r} to {path + f':{len(outputs) - 1}'!r}.",
+        )
+    return outputs[number]
+
+
+class PlainFunction:
+    """The function f of a model of which nothing is known but that it can be called."""
+
+    inputs = None
+    is_built = True
+
+    def __init__(self, function: Any) -> None:
+        if not callable(function):
+            raise InvalidModelError(
+                "a model, or any other callable",
+                f"an object of type {type(function).__name__}",
+                "Pass a function from a batch to its outputs.",
+            )
+        self._function = function
+
+    def build(self, sample: Sequence[Any], skeleton: Skeleton) -> None:
+        """Do nothing: a function is what it is."""
+
+    def arrangement_of_maps(self, for_user: Skeleton) -> Skeleton:
+        """Return how maps are packed: as the inputs."""
+        return for_user
+
+    def __call__(self, inputs: Structure) -> tf.Tensor:
+        """Return f(x) for a batch."""
+        return tf.convert_to_tensor(self._function(inputs))
+
+
+def function_of(model: Any) -> ModelView | PlainFunction:
+    """Return the function f of any model that can be called."""
+    if isinstance(model, (ModelView, PlainFunction)):
+        return model
+    return ModelView(model) if is_differentiable(model) else PlainFunction(model)
+
+
+def _check_model(model: Any) -> None:
+    if is_differentiable(model):
+        if keras_compat.is_layer(model):
+            keras_compat.check_backend(model)
+        return
+    remedy = "Explain it with a black-box method, which needs no gradient."
+    if isinstance(model, type):
+        remedy = "Pass an instance of it."
+    elif isinstance(model, tf.Module) or callable(model):
+        remedy = (
+            "Give it as a `tf.Module` with a `__call__`, or explain it with a black-box method."
+        )
+    kind = model.__name__ if isinstance(model, type) else type(model).__name__
+    raise InvalidModelError(
+        "a tf-keras or Keras 3 model, a callable `tf.Module` or a loaded SavedModel",
+        f"{'the class' if isinstance(model, type) else 'an object of type'} {kind}",
+        remedy,
+    )
+
+
+def is_differentiable(model: Any) -> bool:
+    """Tell whether a model is of a kind that TensorFlow can differentiate."""
+    is_module = isinstance(model, tf.Module) and callable(model)
+    return is_module or keras_compat.is_layer(model) or _is_saved_model(model)
+
+
+def _is_saved_model(model: Any) -> bool:
+    loaded = hasattr(model, "signatures") and hasattr(model, "tensorflow_version")
+    return loaded and (callable(model) or "serving_default" in model.signatures)
+
+
+def _invoke(model: Any, inputs: Structure) -> Any:
+    if keras_compat.is_layer(model):
+        return _with_autograph()(keras_compat.call, model, inputs)
+    if not callable(model):
+        return _call_signature(model.signatures["serving_default"], inputs)
+    if _is_saved_model(model):
+        # What `training` defaults to was lost when the model was saved.
+        try:
+            return model(inputs, training=False)
+        except (TypeError, ValueError):
+            return model(inputs)
+    if keras_compat.accepts_training(model):
+        return _with_autograph()(model, inputs, training=False)
+    return _with_autograph()(model, inputs)
+
+
+def _call_signature(signature: Any, inputs: Structure) -> Any:
+    names = list(signature.structured_input_signature[1])
+    given = inputs if isinstance(inputs, dict) else dict(zip(names, leaves(inputs), strict=False))
+    if set(given) != set(names):
+        raise InvalidModelError(
+            f"the inputs {names}, as the SavedModel's signature names them",
+            f"{list(given)}",
+            "Pass a dict with these names.",
+        )
+    return signature(**given)
+
+
+@functools.lru_cache(maxsize=1)
+def _with_autograph() -> Any:
+    """Return a function that calls its first argument with the rest, under autograph.
+
+    tf-keras converts a user's `call` only where autograph is on, and an operator may branch on
+    tensors. The package's own code is traced without it.
+    """
+
+    def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return tf.autograph.to_graph(call)
+
+
+def call_with_autograph(function: Any, *args: Any) -> Any:
+    """Call a user's function as `tf.function` would trace it."""
+    return _with_autograph()(function, *args)

@@ -1,0 +1,50 @@
+"""Reductions of image maps over their channel axis, which stays with length one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from xplique_sal.errors import InvalidParameterError
+
+_BY_NAME: dict[str, Callable[..., tf.Tensor]] = {
+    "max": tf.reduce_max,
+    "mean": tf.reduce_mean,
+    "min": tf.reduce_min,
+    "sum": tf.reduce_sum,
+}
+
+
+def check(reducer: Any) -> None:
+    """Refuse a reducer that does not exist.
+
+    Raises
+    ------
+    InvalidParameterError
+        If `reducer` is neither a name nor ``None``.
+    """
+    if reducer is not None and not (isinstance(reducer, str) and reducer in _BY_NAME):
+        raise InvalidParameterError(
+            f"a `reducer` among {', '.join(map(repr, _BY_NAME))} or None",
+            repr(reducer),
+            "Pass one of these.",
+        )
+
+
+def reduce(gradients: tf.Tensor, reducer: str | None, channel_axis: int) -> tf.Tensor:
+    """Reduce the channels of images and volumes; tables and time series have none.
+
+    Parameters
+    ----------
+    gradients
+        (N, H, W, C) or (N, D, H, W, C) are reduced, others are returned as they are.
+    reducer
+        ``"max"``, ``"mean"``, ``"min"``, ``"sum"``, or ``None`` for no reduction.
+    channel_axis
+        The axis of C.
+    """
+    if reducer is None or gradients.shape.rank < 4:
+        return gradients
+    return _BY_NAME[reducer](gradients, axis=channel_axis, keepdims=True)
