@@ -40,6 +40,11 @@ class Held:
         bound = inspect.ismethod(target)
         self._reference = weakref.WeakMethod(target) if bound else weakref.ref(target)
 
+    @property
+    def lives(self) -> bool:
+        """Whether anybody else still holds the callable."""
+        return self._reference() is not None
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Held):
             return False
@@ -97,9 +102,12 @@ class _Programs:
             self._fingerprint = fingerprint
             self._entries.clear()
         self._entries.append((request, program))
-        # A request of which a callable has died equals not even itself.
-        living = [entry for entry in self._entries if entry[0] == tuple(entry[0])]
+        living = [entry for entry in self._entries if _can_be_asked(entry[0])]
         self._entries[:] = living[-MOST_PROGRAMS:]
+
+
+def _can_be_asked(request: tuple[Any, ...]) -> bool:
+    return all(part.lives for part in request if isinstance(part, Held))
 
 
 def program(

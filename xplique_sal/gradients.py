@@ -11,14 +11,17 @@ import tensorflow as tf
 from xplique_sal import compilation, keras_compat
 from xplique_sal.batching import Batch, Samples, concatenate
 from xplique_sal.compilation import Held, Program
-from xplique_sal.errors import (
-    InvalidModelError,
-    InvalidOperatorError,
-    InvalidTargetError,
-    NoGradientError,
-    XpliqueSalError,
+from xplique_sal.errors import InvalidOperatorError, XpliqueSalError
+from xplique_sal.gradient_checks import (
+    checked_scores,
+    chosen_outputs,
+    modified,
+    no_gradient,
+    not_finite,
+    wrong_length,
 )
-from xplique_sal.model_view import ModelView, TracedModel, call_with_autograph
+from xplique_sal.model_call import call_with_autograph
+from xplique_sal.model_view import ModelView, TracedModel
 from xplique_sal.operators import ScoreFunction
 from xplique_sal.reducers import reduce
 from xplique_sal.targets import number_of_outputs, per_output
@@ -98,7 +101,13 @@ class ScoreGradient:
         facts = program.facts
         if outputs is None:
             self._check_targets(samples, batch, facts)
-        extra = [] if outputs is None else [_chosen_outputs(outputs, facts)]
+        extra = (
+            []
+            if outputs is None
+            else [
+                chosen_outputs(outputs, number_of_outputs(facts.output_shape, facts.channel_axis))
+            ]
+        )
         fixed = samples.fixed_batch
         size = fixed or batch.size
         if facts.is_scalar:
@@ -201,7 +210,7 @@ class ScoreGradient:
                 if samples.for_targets is not None:
                     y = pack(samples.for_targets, tensors[count:-1])
                 scores = call_with_autograph(self._operator.function, f, x, y)
-                scores, is_scalar = _checked(scores, inputs[0].shape[0])
+                scores, is_scalar = checked_scores(scores, inputs[0].shape[0])
         sources = f.wrt or inputs
 
         def maps_of(weights: tf.Tensor) -> tuple[list[tf.Tensor | None], tf.Tensor]:
@@ -239,7 +248,7 @@ class ScoreGradient:
         scale: tf.Tensor,
     ) -> tuple[list[tf.Tensor | None], tf.Tensor]:
         if all(gradient is None for gradient in gradients):
-            raise _no_gradient(sources, bool(f.wrt))
+            raise no_gradient(sources, bool(f.wrt))
         maps: list[tf.Tensor | None] = []
         is_zero, is_finite = tf.constant(True), tf.constant(True)
         for gradient, axis in zip(gradients, self._channel_axes(len(sources)), strict=True):
@@ -254,7 +263,7 @@ class ScoreGradient:
             is_zero &= tf.reduce_all(gradient == 0, axes)
             is_finite &= tf.reduce_all(tf.math.is_finite(gradient), axes)
             if self._modifier is not None:
-                gradient = _modified(self._modifier, gradient)
+                gradient = modified(self._modifier, gradient)
             gradient = tf.cast(reduce(gradient, self._reducer, axis), tf.float32)
             is_finite &= tf.reduce_all(tf.math.is_finite(gradient), axes)
             maps.append(gradient)
@@ -286,12 +295,14 @@ class ScoreGradient:
         padded = tensors[0].shape[0]
         for tensor in (scores, *maps):
             if tensor.shape.rank == 0 or tensor.shape[0] != padded:
-                raise _wrong_length(scores, maps, padded, bool(self._view.wrt_layer))
+                raise wrong_length(scores, maps, padded, bool(self._view.wrt_layer))
         if size < padded:
             maps, scores, codes = [map_[:size] for map_ in maps], scores[:size], codes[:size]
         codes = codes.reshape(size, -1).max(axis=1)
         if (codes == _NOT_FINITE).any():
-            raise _not_finite(batch.start + int((codes == _NOT_FINITE).argmax()), program.facts)
+            raise not_finite(
+                batch.start + int((codes == _NOT_FINITE).argmax()), program.facts.in_float16
+            )
         zero = batch.start + int((codes == _ZERO).argmax()) if (codes == _ZERO).any() else None
         found = iter(maps)
         everything = [next(found) if known else None for known in program.facts.has_gradient]
@@ -328,117 +339,6 @@ def _for_each_output(
     return swapped, tf.transpose(status), has_gradient
 
 
-def _checked(scores: Any, batch: int | None) -> tuple[tf.Tensor, bool]:
-    """Return the operator's scores as (N,), and whether they were one scalar."""
-    remedy = "Return one score for each sample: reduce over all axes but the first."
-    try:
-        scores = tf.convert_to_tensor(scores)
-    except (TypeError, ValueError) as error:
-        raise InvalidOperatorError(
-            "a tensor of one score per sample", f"a {type(scores).__name__}", remedy
-        ) from error
-    if not scores.dtype.is_floating:
-        raise NoGradientError(
-            "a score of a floating type, which can be differentiated",
-            f"the dtype {scores.dtype.name}",
-            "The operator ends in a step such as argmax, a comparison or a cast to integers; "
-            "return the value before it.",
-        )
-    shape = scores.shape
-    if shape.rank == 0:
-        return scores[tf.newaxis], True
-    wrong = shape.rank != 1 or (shape[0] is not None and shape[0] != batch)
-    if wrong:
-        raise InvalidOperatorError(
-            "scores of shape (N,), one for each sample", f"the shape {tuple(shape)}", remedy
-        )
-    return scores, False
-
-
-def _modified(modifier: GradientModifier, gradient: tf.Tensor) -> tf.Tensor:
-    modified = tf.convert_to_tensor(modifier(gradient))
-    if not modified.shape.is_compatible_with(gradient.shape) or modified.shape.rank is None:
-        raise InvalidOperatorError(
-            f"a `grad_modifier` that keeps the gradient's shape {tuple(gradient.shape)}",
-            f"one that returns {tuple(modified.shape)}",
-            "A modifier works element by element; `reducer` reduces channels.",
-        )
-    return modified
-
-
-def _chosen_outputs(outputs: Any, facts: Facts) -> np.ndarray:
-    count = number_of_outputs(facts.output_shape, facts.channel_axis)
-    if isinstance(outputs, str):
-        if count is None:
-            raise InvalidTargetError(
-                "`outputs`, because the model does not tell how many it has",
-                "None",
-                "Pass their indices.",
-            )
-        return np.arange(count, dtype=np.int32)
-    wrong = outputs[(outputs < 0) | (outputs >= (np.inf if count is None else count))]
-    if wrong.size:
-        raise InvalidTargetError(
-            f"outputs between 0 and {'L - 1' if count is None else count - 1}",
-            f"{wrong[0]}",
-            "Outputs are counted from 0.",
-        )
-    return outputs.astype(np.int32)
-
-
 def _padded(array: Any, size: int) -> np.ndarray:
     array = np.asarray(array)
     return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
-
-
-def _no_gradient(sources: Sequence[tf.Tensor], inner: bool) -> NoGradientError:
-    kinds = ", ".join(dict.fromkeys(tensor.dtype.name for tensor in sources))
-    if not any(tensor.dtype.is_floating for tensor in sources):
-        return NoGradientError(
-            "an input with a gradient",
-            f"inputs of dtype {kinds}, to which nothing can be differentiated",
-            "Choose the layer that makes numbers of them: `wrt_layer=` an embedding or a "
-            "rescaling layer. If they are numbers themselves, pass them as float32.",
-        )
-    what = "the output of `wrt_layer`" if inner else "the input"
-    return NoGradientError(
-        f"a score that depends on {what} by differentiable steps",
-        "no gradient",
-        "Look for an argmax, a rounding, a conversion to NumPy or another step without a gradient "
-        + (
-            "after that layer, or a layer that comes after what is explained."
-            if inner
-            else "between the input and the score, or an operator that does not use f(x)."
-        ),
-    )
-
-
-def _not_finite(sample: int, facts: Facts) -> NoGradientError:
-    if facts.in_float16:
-        cause = "The model computes in float16, which overflows: use bfloat16 or float32."
-    else:
-        cause = (
-            "Check the weights and the scores for NaN, and the model for steps such as sqrt(0), "
-            "log(0) or a division by zero."
-        )
-    return NoGradientError("finite gradients", f"NaN or infinite values for sample {sample}", cause)
-
-
-def _wrong_length(
-    scores: tf.Tensor, maps: Sequence[tf.Tensor], size: int, inner: bool
-) -> XpliqueSalError:
-    if scores.shape.rank == 0 or scores.shape[0] != size:
-        return InvalidOperatorError(
-            f"scores of shape (N,), here ({size},)",
-            f"the shape {tuple(scores.shape)}",
-            "Return one score for each sample: reduce over all axes but the first.",
-        )
-    shapes = ", ".join(str(tuple(map_.shape)) for map_ in maps)
-    return InvalidModelError(
-        f"a gradient for each of {size} samples",
-        f"the shape {shapes}",
-        "The layer folds other axes into the first, as inside `TimeDistributed`: choose the "
-        "layer around it."
-        if inner
-        else "The model must keep samples on the first axis.",
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from xplique_sal.errors import (
 )
 from xplique_sal.graph_reading import before_final_activation, final_activation
 from xplique_sal.layer_paths import LayerCall
+from xplique_sal.model_call import check_model, invoke, is_differentiable
 from xplique_sal.types import ModelInputs, Skeleton, Structure, leaves, pack
 
 _HALF = (tf.float16, tf.bfloat16)
@@ -49,7 +49,7 @@ class ModelView:
         logits: bool = False,
         wrt_layer: int | str | Sequence[int | str] | None = None,
     ) -> None:
-        _check_model(model)
+        check_model(model)
         if isinstance(output, bool) or not isinstance(output, (int, str, type(None))):
             raise InvalidParameterError(
                 "`output` as an index, a name or a dict key",
@@ -217,7 +217,7 @@ class TracedModel:
         wanted = [call.layer for call in [self._explained, *self._wrt_calls] if call is not None]
         unique = list({id(layer): layer for layer in wanted}.values())
         with interception.TRACING, interception.outputs_passed_through(unique, see):
-            output = _invoke(self._view.model, pack(for_model, flat))
+            output = invoke(self._view.model, pack(for_model, flat))
         if self._explained is not None:
             output = _one_call(self._explained, calls.get(id(self._explained.layer), []))
         if self._tape is not None and self._wrt_calls:
@@ -366,81 +366,3 @@ def function_of(model: Any) -> ModelView | PlainFunction:
     if isinstance(model, (ModelView, PlainFunction)):
         return model
     return ModelView(model) if is_differentiable(model) else PlainFunction(model)
-
-
-def _check_model(model: Any) -> None:
-    if is_differentiable(model):
-        if keras_compat.is_layer(model):
-            keras_compat.check_backend(model)
-        return
-    remedy = "Explain it with a black-box method, which needs no gradient."
-    if isinstance(model, type):
-        remedy = "Pass an instance of it."
-    elif isinstance(model, tf.Module) or callable(model):
-        remedy = (
-            "Give it as a `tf.Module` with a `__call__`, or explain it with a black-box method."
-        )
-    kind = model.__name__ if isinstance(model, type) else type(model).__name__
-    raise InvalidModelError(
-        "a tf-keras or Keras 3 model, a callable `tf.Module` or a loaded SavedModel",
-        f"{'the class' if isinstance(model, type) else 'an object of type'} {kind}",
-        remedy,
-    )
-
-
-def is_differentiable(model: Any) -> bool:
-    """Tell whether a model is of a kind that TensorFlow can differentiate."""
-    is_module = isinstance(model, tf.Module) and callable(model)
-    return is_module or keras_compat.is_layer(model) or _is_saved_model(model)
-
-
-def _is_saved_model(model: Any) -> bool:
-    loaded = hasattr(model, "signatures") and hasattr(model, "tensorflow_version")
-    return loaded and (callable(model) or "serving_default" in model.signatures)
-
-
-def _invoke(model: Any, inputs: Structure) -> Any:
-    if keras_compat.is_layer(model):
-        return _with_autograph()(keras_compat.call, model, inputs)
-    if not callable(model):
-        return _call_signature(model.signatures["serving_default"], inputs)
-    if _is_saved_model(model):
-        # What `training` defaults to was lost when the model was saved.
-        try:
-            return model(inputs, training=False)
-        except (TypeError, ValueError):
-            return model(inputs)
-    if keras_compat.accepts_training(model):
-        return _with_autograph()(model, inputs, training=False)
-    return _with_autograph()(model, inputs)
-
-
-def _call_signature(signature: Any, inputs: Structure) -> Any:
-    names = list(signature.structured_input_signature[1])
-    given = inputs if isinstance(inputs, dict) else dict(zip(names, leaves(inputs), strict=False))
-    if set(given) != set(names):
-        raise InvalidModelError(
-            f"the inputs {names}, as the SavedModel's signature names them",
-            f"{list(given)}",
-            "Pass a dict with these names.",
-        )
-    return signature(**given)
-
-
-@functools.lru_cache(maxsize=1)
-def _with_autograph() -> Any:
-    """Return a function that calls its first argument with the rest, under autograph.
-
-    tf-keras converts a user's `call` only where autograph is on, and an operator may branch on
-    tensors. The package's own code is traced without it.
-    """
-
-    def call(function: Any, *args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
-
-    return tf.autograph.to_graph(call)
-
-
-def call_with_autograph(function: Any, *args: Any) -> Any:
-    """Call a user's function as `tf.function` would trace it."""
-    return _with_autograph()(function, *args)

@@ -107,7 +107,7 @@ def skeleton_of(structure: Structure) -> Skeleton:
             numbered = {key: number(part[key]) for key in sorted(part)}
             return {key: numbered[key] for key in part}
         if isinstance(part, (list, tuple)):
-            return type(part)([number(item) for item in part])
+            return _like(part, [number(item) for item in part])
         return next(positions)
 
     return number(structure)
@@ -118,5 +118,11 @@ def pack(skeleton: Skeleton, flat: Sequence[Any]) -> Structure:
     if isinstance(skeleton, dict):
         return {key: pack(part, flat) for key, part in skeleton.items()}
     if isinstance(skeleton, (list, tuple)):
-        return type(skeleton)([pack(part, flat) for part in skeleton])
+        return _like(skeleton, [pack(part, flat) for part in skeleton])
     return flat[skeleton]
+
+
+def _like(part: Any, items: list[Any]) -> Any:
+    if hasattr(part, "_fields"):
+        return type(part)(*items)
+    return tuple(items) if isinstance(part, tuple) else items

@@ -18,6 +18,7 @@ from xplique_sal.gradients import ScoreGradient
 from xplique_sal.inheritance import with_defaults, with_inherited_sections
 from xplique_sal.model_view import ModelView, PlainFunction, function_of
 from xplique_sal.types import Explained, GradientModifier, Operator, Structure, pack
+from xplique_sal.validation import check_batch_size
 
 
 class BlackBoxExplainer(abc.ABC):
@@ -55,7 +56,7 @@ class BlackBoxExplainer(abc.ABC):
         batch_size: int | None = 64,
         operator: Operator | str | None = None,
     ) -> None:
-        batching.check_batch_size(batch_size)
+        check_batch_size(batch_size)
         self._operator = operators.resolve(operator)
         self._has_own_operator = operator is not None
         self._batch_size = batch_size

@@ -1,0 +1,91 @@
+# `make` shows the targets. Every target that needs an environment makes it first.
+
+PYTHON ?= python3
+KERAS ?= 2
+SEED ?= 0
+OUTPUT ?= demo.png
+WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOWEST := .venv-lowest
+
+# A name on the PATH can be a launcher for a Python that is not there, so each candidate is run.
+PYTHON310 ?= $(shell for python in python3.10 "$$(pyenv root 2>/dev/null)"/versions/3.10*/bin/python; do \
+	if "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' >/dev/null 2>&1; \
+	then echo "$$python"; break; fi; done)
+
+# Less noise from TensorFlow, and the same results on machines with a GPU.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+export CUDA_VISIBLE_DEVICES ?= -1
+export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+export NO_MKDOCS_2_WARNING ?= 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test test-lowest format format-check lint types docs notebooks \
+	notebooks-update check clean clean-all
+
+help: ## show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed-demo ## train, explain and write demo.png (KERAS=2|3, SEED=0, OUTPUT=demo.png)
+	$(BIN)/python -m xplique_sal.demo --keras $(KERAS) --seed $(SEED) --output $(OUTPUT)
+
+test: $(VENV)/.installed-test ## run the tests
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+test-lowest: $(LOWEST)/.installed ## run the tests on the lowest supported versions
+	$(LOWEST)/bin/python -m pytest -n $(WORKERS)
+
+format: $(VENV)/.installed-dev ## format the code and fix what the linter can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+format-check: $(VENV)/.installed-dev ## say whether the code is formatted
+	$(BIN)/ruff format --check .
+
+lint: $(VENV)/.installed-dev ## run the linter
+	$(BIN)/ruff check .
+
+types: $(VENV)/.installed-dev ## check the types
+	$(BIN)/mypy
+
+docs: $(VENV)/.installed-dev ## build the documentation into site/; a warning is an error
+	$(BIN)/mkdocs build --strict --quiet
+
+notebooks: $(VENV)/.installed-dev ## execute every notebook from clean
+	$(BIN)/python notebooks/execute.py
+
+notebooks-update: $(VENV)/.installed-dev ## execute every notebook and keep its outputs
+	$(BIN)/python notebooks/execute.py --keep
+
+check: format-check lint types test docs notebooks ## everything above that must hold before a commit
+
+clean: ## remove what the other targets made, except the environments
+	rm -rf site dist build demo.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-all: clean ## remove the environments too
+	rm -rf $(VENV) $(LOWEST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "Python 3.10 or newer is needed: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+	@echo "Installing the package with its extra '$*' into $(VENV) (TensorFlow is large: this can take minutes)"
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@
+
+$(LOWEST)/bin/python:
+	@test -n "$(PYTHON310)" || { echo "Python 3.10 was not found on the PATH nor under pyenv:" \
+		"make test-lowest PYTHON310=/path/to/python3.10" >&2; exit 1; }
+	$(PYTHON310) -m venv $(LOWEST)
+
+$(LOWEST)/.installed: pyproject.toml tests/lowest.txt | $(LOWEST)/bin/python
+	@echo "Installing the lowest supported versions into $(LOWEST) (this can take minutes)"
+	$(LOWEST)/bin/python -m pip install --quiet --editable '.[test]' --constraint tests/lowest.txt
+	@touch $@

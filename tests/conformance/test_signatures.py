@@ -1,0 +1,80 @@
+"""Names, positions and defaults are a contract."""
+
+import inspect
+
+import pytest
+
+from xplique_sal import Saliency
+from xplique_sal.attributions.base import BlackBoxExplainer, WhiteBoxExplainer
+
+REQUIRED = inspect.Parameter.empty
+
+
+def parameters(function, kind):
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is kind and name != "self"
+    }
+
+
+@pytest.mark.parametrize(
+    "explainer, positional",
+    [
+        (BlackBoxExplainer, {"model": REQUIRED, "batch_size": 64, "operator": None}),
+        (
+            WhiteBoxExplainer,
+            {
+                "model": REQUIRED,
+                "output_layer": None,
+                "batch_size": 64,
+                "operator": None,
+                "reducer": "mean",
+            },
+        ),
+        (
+            Saliency,
+            {
+                "model": REQUIRED,
+                "output_layer": None,
+                "batch_size": 64,
+                "operator": None,
+                "reducer": "max",
+            },
+        ),
+    ],
+)
+def test_positional_parameters(explainer, positional):
+    found = parameters(explainer, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    assert list(found.items()) == list(positional.items())
+
+
+@pytest.mark.parametrize(
+    "explainer, grad_modifier", [(WhiteBoxExplainer, None), (Saliency, "absolute")]
+)
+def test_keyword_parameters(explainer, grad_modifier):
+    found = parameters(explainer, inspect.Parameter.KEYWORD_ONLY)
+    assert found == {
+        "output": None,
+        "logits": False,
+        "wrt_layer": None,
+        "grad_modifier": grad_modifier,
+    }
+
+
+def test_hierarchy():
+    assert issubclass(Saliency, WhiteBoxExplainer)
+    assert issubclass(WhiteBoxExplainer, BlackBoxExplainer)
+    assert inspect.isabstract(BlackBoxExplainer)
+
+
+def test_calls():
+    explain = {"inputs": REQUIRED, "targets": None}
+    for name in ("explain", "__call__", "explain_with_scores"):
+        method = getattr(Saliency, name)
+        assert parameters(method, inspect.Parameter.POSITIONAL_OR_KEYWORD) == explain
+        assert parameters(method, inspect.Parameter.KEYWORD_ONLY) == {"verbose": 0}
+    found = parameters(Saliency.iter_explain, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    assert found == explain
+    found = parameters(Saliency.explain_outputs, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    assert found == {"inputs": REQUIRED, "outputs": None}
