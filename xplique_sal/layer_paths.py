@@ -17,7 +17,7 @@ class LayerCall(NamedTuple):
     call: int | None
 
 
-def find(model: Any, path: int | str) -> LayerCall:
+def find(model: Any, path: Any) -> LayerCall:
     """Return the layer that `path` names in `model`.
 
     Parameters
@@ -25,8 +25,8 @@ def find(model: Any, path: int | str) -> LayerCall:
     model
         A model of either Keras.
     path
-        An index into ``model.layers``, a layer's name, or names joined by slashes through nested
-        models. An exact name wins, then the longest prefix that names a nested layer. ``":k"`` at
+        An index into ``model.layers``, a layer's name, names joined by slashes through nested
+        models, or a layer of the model itself. An exact name wins, then the longest prefix that names a nested layer. ``":k"`` at
         the end chooses the k-th call of a layer that is called more than once.
 
     Raises
@@ -38,6 +38,10 @@ def find(model: Any, path: int | str) -> LayerCall:
     InvalidModelError
         If `model` is not a Keras model, so that it has no layers to name.
     """
+    if keras_compat.is_layer(path) and keras_compat.is_layer(model):
+        if any(layer is path for layer in keras_compat.all_layers(model)):
+            return LayerCall(path, path.name, None)
+        raise _not_found(model, path.name)
     if isinstance(path, bool) or not isinstance(path, (int, str)):
         raise InvalidParameterError(
             "a layer's index, name or path",

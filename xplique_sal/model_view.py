@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -59,7 +59,7 @@ class ModelView:
         self.model = model
         self._output_layer = output_layer
         self._output = output
-        self._logits = bool(logits)
+        self.logits = bool(logits)
         self.wrt_layer = wrt_layer
         # Raises now if the layers are there to be looked up, else when the model has been built.
         if self.is_built:
@@ -74,7 +74,7 @@ class ModelView:
     @property
     def key(self) -> tuple[Any, ...]:
         """What tells this view of a model from others."""
-        return (self._output_layer, self._output, self._logits, repr(self.wrt_layer))
+        return (self._output_layer, self._output, self.logits, repr(self.wrt_layer))
 
     @property
     def inputs(self) -> ModelInputs | None:
@@ -203,6 +203,32 @@ class TracedModel:
     @tf.autograph.experimental.do_not_convert
     def __call__(self, inputs: Structure) -> tf.Tensor:
         """Return f(x) in the current graph."""
+        output, calls = self._run(inputs, [self._explained.layer] if self._explained else [])
+        if self._explained is not None:
+            output = _one_call(self._explained, calls)
+        output = self._choose_output(output)
+        if self._view.logits:
+            output = before_final_activation(output)
+        else:
+            self.activation = final_activation(output)
+        self.output_shape = output.shape
+        return tf.cast(output, tf.float32) if output.dtype in _HALF else output
+
+    @tf.autograph.experimental.do_not_convert
+    def layers(self, inputs: Structure) -> Callable[[Any], tf.Tensor]:
+        """Run the model once, and return a function from a layer's path to its output."""
+        model = self._view.model
+        inner = list(keras_compat.all_layers(model))[1:] if keras_compat.is_layer(model) else []
+        _, calls = self._run(inputs, inner)
+
+        def output_of(path: Any) -> tf.Tensor:
+            output = _one_call(layer_paths.find(model, path), calls)
+            return tf.cast(output, tf.float32) if output.dtype in _HALF else output
+
+        return output_of
+
+    def _run(self, inputs: Structure, layers: list[Any]) -> tuple[Any, dict[int, list[Any]]]:
+        """Run the model; return its output, and those of each call of `layers` by their id."""
         given, for_model, _ = arrange(inputs, self._view.inputs)
         flat = [self._view.cast(position, value) for position, value in enumerate(given)]
         calls: dict[int, list[Any]] = {}
@@ -214,12 +240,10 @@ class TracedModel:
             calls[id(layer)].append(output)
             return output
 
-        wanted = [call.layer for call in [self._explained, *self._wrt_calls] if call is not None]
+        wanted = [*layers, *(call.layer for call in self._wrt_calls)]
         unique = list({id(layer): layer for layer in wanted}.values())
         with interception.TRACING, interception.outputs_passed_through(unique, see):
             output = invoke(self._view.model, pack(for_model, flat))
-        if self._explained is not None:
-            output = _one_call(self._explained, calls.get(id(self._explained.layer), []))
         if self._tape is not None and self._wrt_calls:
             if self.wrt:
                 raise InvalidOperatorError(
@@ -227,14 +251,8 @@ class TracedModel:
                     "one that calls it several times",
                     "Compute f(x) once and use the result, or differentiate to the inputs.",
                 )
-            self.wrt = [_one_call(call, calls.get(id(call.layer), [])) for call in self._wrt_calls]
-        output = self._choose_output(output)
-        if self._view._logits:
-            output = before_final_activation(output)
-        else:
-            self.activation = final_activation(output)
-        self.output_shape = output.shape
-        return tf.cast(output, tf.float32) if output.dtype in _HALF else output
+            self.wrt = [_one_call(call, calls) for call in self._wrt_calls]
+        return output, calls
 
     def _watch(self, layer: Any, output: Any) -> tf.Tensor:
         if not isinstance(output, tf.Tensor):
@@ -301,9 +319,10 @@ def _is_wanted(calls: list[LayerCall], layer: Any, number: int) -> bool:
     return any(call.layer is layer and call.call in (None, number) for call in calls)
 
 
-def _one_call(wanted: LayerCall, outputs: list[Any]) -> Any:
+def _one_call(wanted: LayerCall, calls: dict[int, list[Any]]) -> Any:
     """Return the output of the call of a layer that is wanted, of those that were seen."""
     path = wanted.path
+    outputs = calls.get(id(wanted.layer), [])
     if not outputs:
         raise InvalidModelError(
             f"the layer {path!r} to be called when the model runs",

@@ -40,6 +40,8 @@ class Scores:
     def method(self, f, x, y):
         return tf.reduce_sum(f(x), -1)
 
+    __call__ = method
+
 
 def test_one_trace_for_any_batch_and_call(keras, rng):
     model = network(keras)
@@ -59,12 +61,12 @@ def test_one_trace_for_any_batch_and_call(keras, rng):
 
 @pytest.mark.parametrize("kind", ["function", "method", "callable", "partial"])
 def test_one_trace_for_an_operator(keras, rng, kind):
-    scores = Scores()
+    scores, partial = Scores(), functools.partial(linear_score)
     operators = {
         "function": lambda: linear_score,
         "method": lambda: scores.method,
-        "callable": lambda keep=functools.partial(linear_score): keep,
-        "partial": lambda keep=functools.partial(linear_score): keep,
+        "callable": lambda: scores,
+        "partial": lambda: partial,
     }
     model, (x, y) = network(keras), table(rng)
     before = trace_count()
@@ -285,10 +287,17 @@ class Holder(Slotted):
         return self(f, x, y)
 
 
+def closure(model):
+    def score(f, x, y):
+        return tf.reduce_sum(f(x) * model(x), -1)
+
+    return {"operator": score}
+
+
 @pytest.mark.parametrize(
     "options_for",
     [
-        lambda model: {"operator": lambda f, x, y: tf.reduce_sum(f(x) * model(x), -1)},
+        closure,
         lambda model: {"operator": Holder(model).score},
         lambda model: {"operator": Slotted(model)},
         lambda model: {"grad_modifier": lambda g: g * len(model.layers)},
@@ -302,7 +311,7 @@ def test_a_dropped_model_is_freed_though_an_operator_closed_over_it(keras, rng, 
 
 
 def test_programs_of_a_model_are_bounded(keras, rng):
-    model, (x, y) = network(keras), table(rng, 2)
+    model, (x, _) = network(keras), table(rng, 2)
     kept = [lambda f, x, y, i=i: f(x)[:, 0] * (i + 1) for i in range(compilation.MOST_PROGRAMS + 5)]
     for operator in kept:
         Saliency(model, operator=operator, grad_modifier=None)

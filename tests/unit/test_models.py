@@ -573,7 +573,7 @@ def test_functional_model_with_a_fixed_batch_size(keras, rng):
         ]
     )[:5]
     assert_close(Saliency(model)(x, 1), expected)
-    maps, scores = Saliency(model).explain_with_scores(x, 1)
+    _, scores = Saliency(model).explain_with_scores(x, 1)
     np.testing.assert_allclose(
         scores, np.r_[model(padded[:3])[:, 1], model(padded[3:])[:, 1]][:5], rtol=1e-5
     )

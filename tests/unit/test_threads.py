@@ -67,7 +67,7 @@ def test_training_and_explaining_at_once(keras, rng):
     def train(model):
         optimizer = keras.optimizers.SGD(0.05)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        for step in range(30):
+        for _ in range(30):
             with tf.GradientTape() as tape:
                 value = loss(y, model(x, training=True))
             weights = model.trainable_variables
