@@ -8,6 +8,7 @@ kept is the graph alone.
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import threading
 import weakref
@@ -52,6 +53,15 @@ class Held:
         return mine is not None and (mine is others or bool(mine == others))
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def weakly_referable(function: Any) -> Any:
+    """Return a callable that does as `function` does, and to which a weak reference can be made."""
+    try:
+        weakref.ref(function)
+    except TypeError:
+        return functools.partial(function)
+    return function
 
 
 class Program:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from xplique_sal.compilation import weakly_referable
 from xplique_sal.errors import InvalidParameterError
 from xplique_sal.types import GradientModifier
 
@@ -53,8 +54,10 @@ def resolve(modifier: GradientModifier | str | None) -> GradientModifier | None:
     InvalidParameterError
         If there is none of that name.
     """
-    if modifier is None or (callable(modifier) and not isinstance(modifier, str)):
-        return modifier
+    if modifier is None:
+        return None
+    if callable(modifier) and not isinstance(modifier, str):
+        return weakly_referable(modifier)
     if isinstance(modifier, str) and modifier in _BY_NAME:
         return _BY_NAME[modifier]
     raise InvalidParameterError(

@@ -24,6 +24,7 @@ from xplique_sal.model_call import call_with_autograph
 from xplique_sal.model_view import ModelView, TracedModel
 from xplique_sal.operators import ScoreFunction
 from xplique_sal.reducers import reduce
+from xplique_sal.rewiring import Rewiring
 from xplique_sal.targets import number_of_outputs, per_output
 from xplique_sal.types import Explained, GradientModifier, pack
 
@@ -50,6 +51,8 @@ class Facts(NamedTuple):
         For each input (or watched layer), whether there is a gradient.
     in_float16
         Whether small gradients may underflow.
+    rewiring
+        What the backprop modifier did, if there is one.
     """
 
     activation: str | None
@@ -58,6 +61,7 @@ class Facts(NamedTuple):
     is_scalar: bool
     has_gradient: tuple[bool, ...]
     in_float16: bool
+    rewiring: Rewiring | None
 
 
 class ScoreGradient:
@@ -126,6 +130,7 @@ class ScoreGradient:
             min(zeros, default=None),
             facts.activation,
             facts.is_scalar,
+            facts.rewiring,
         )
 
     def _check_targets(self, samples: Samples, batch: Batch, f: Facts | TracedModel) -> None:
@@ -204,7 +209,7 @@ class ScoreGradient:
                 tape.watch([tensor for tensor in inputs if tensor.dtype.is_floating])
             x = pack(samples.for_user, inputs)
             if several:
-                scores = per_output(f(x), f.channel_axis)
+                scores, is_scalar = per_output(f(x), f.channel_axis), False
             else:
                 y = None
                 if samples.for_targets is not None:
@@ -219,17 +224,17 @@ class ScoreGradient:
             )
             return self._finish(gradients, sources, f, scale)
 
-        if several:
-            maps, status, has_gradient = _for_each_output(
-                maps_of, scores, tensors[count], [source.shape.rank for source in sources]
-            )
-            is_scalar = False
-            shown = tf.gather(scores, tensors[count], axis=1)
-        else:
-            found, status = maps_of(tf.ones_like(scores))
-            has_gradient = tuple(map_ is not None for map_ in found)
-            maps = [map_ for map_ in found if map_ is not None]
-            shown = scores
+        with f.backward(sources, scores):
+            if several:
+                ranks = [source.shape.rank for source in sources]
+                maps, status, has_gradient = _for_each_output(
+                    maps_of, scores, tensors[count], ranks
+                )
+            else:
+                found, status = maps_of(tf.ones_like(scores))
+                has_gradient = tuple(map_ is not None for map_ in found)
+                maps = [map_ for map_ in found if map_ is not None]
+        shown = tf.gather(scores, tensors[count], axis=1) if several else scores
         facts = Facts(
             f.activation,
             f.output_shape,
@@ -237,6 +242,7 @@ class ScoreGradient:
             is_scalar,
             has_gradient,
             self._view.computes_in_float16,
+            f.rewiring,
         )
         return (maps, tf.cast(shown, tf.float32), status), facts
 

@@ -1,8 +1,8 @@
-"""Seeing what inner layers compute, by wrapping their `call` while a model is being traced.
+"""Seeing and replacing what inner layers compute, while a model is being traced.
 
-It reaches layers inside nested and subclassed models, needs no clone, and leaves nothing behind:
-the wrapper is an attribute of the instance that is deleted afterwards. Other threads see it while
-it is there, and get the original behaviour.
+It wraps their `call`, which reaches layers inside nested and subclassed models, needs no clone, and
+leaves nothing behind: the wrapper is an attribute of the instance that is deleted afterwards. Other
+threads see it while it is there, and get the original behaviour.
 """
 
 from __future__ import annotations
@@ -13,39 +13,43 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import tensorflow as tf
+
 #: Held while a model is traced: one trace at a time sees its layers wrapped.
 TRACING = threading.RLock()
 
 
 @contextlib.contextmanager
-def outputs_passed_through(layers: Sequence[Any], see: Callable[[Any, Any], Any]) -> Iterator[None]:
-    """Give what each of `layers` returns in this thread to `see`, and use what it returns.
+def calls_passed_through(
+    layers: Sequence[Any], around: Callable[[Any, Callable[..., Any], Any, Any], Any]
+) -> Iterator[None]:
+    """Let `around` do the calls of `layers` that this thread makes.
 
     Parameters
     ----------
     layers
         Layers of either Keras.
-    see
-        Called as ``see(layer, output)``; what it returns takes the place of `output`.
+    around
+        Called as ``around(layer, original, args, kwargs)``, where ``original(*args, **kwargs)`` is
+        what the layer would return; what `around` returns takes its place.
     """
     with contextlib.ExitStack() as stack:
         for layer in layers:
-            stack.enter_context(_wrapped(layer, see))
+            stack.enter_context(_wrapped(layer, around))
         yield
 
 
 @contextlib.contextmanager
-def _wrapped(layer: Any, see: Callable[[Any, Any], Any]) -> Iterator[None]:
+def _wrapped(layer: Any, around: Callable[..., Any]) -> Iterator[None]:
     original = layer.call
     own = [vars(layer)["call"]] if "call" in vars(layer) else []
     thread = threading.get_ident()
 
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
-        output = original(*args, **kwargs)
-        if threading.get_ident() == thread:
-            output = see(layer, output)
-        return output
+        if threading.get_ident() != thread:
+            return original(*args, **kwargs)
+        return around(layer, original, args, kwargs)
 
     call.replaced_call = own  # type: ignore[attr-defined]
     # Past `__setattr__`, so that Keras does not track the wrapper.
@@ -57,3 +61,32 @@ def _wrapped(layer: Any, see: Callable[[Any, Any], Any]) -> Iterator[None]:
             object.__setattr__(layer, "call", own[0])
         else:
             object.__delattr__(layer, "call")
+
+
+@contextlib.contextmanager
+def functions_inlined(call: Callable[..., Any]) -> Iterator[None]:
+    """Let this thread run every `tf.function` as part of the graph that it is tracing.
+
+    A function that TensorFlow has compiled keeps its gradient, once made, for everybody: a rule
+    that reached inside would stay there. Inlined, its ops belong to this trace alone.
+
+    Parameters
+    ----------
+    call
+        Called as ``call(function, *args, **kwargs)`` with the Python function.
+    """
+    function_type: Any = type(tf.function(lambda: None))
+    original = function_type.__call__
+    thread = threading.get_ident()
+
+    def inline(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # One loaded from a SavedModel is a subclass, which has no Python function any more.
+        if threading.get_ident() != thread or type(self) is not function_type:
+            return original(self, *args, **kwargs)
+        return call(self.python_function, *args, **kwargs)
+
+    function_type.__call__ = inline
+    try:
+        yield
+    finally:
+        function_type.__call__ = original

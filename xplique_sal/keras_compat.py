@@ -208,6 +208,22 @@ def channel_axis(layer: Any) -> int:
     return -1
 
 
+def is_composite_rectifier(layer: Any) -> bool:
+    """Tell whether a layer is one rectifier that it computes by several ops."""
+    layers = getattr(_keras_of(layer), "layers", None)
+    if layers is None:
+        return False
+    if isinstance(layer, layers.PReLU):
+        return True
+    if isinstance(layer, layers.ELU):
+        return float(layer.alpha) != 1.0
+    if isinstance(layer, layers.ReLU):
+        maximum = None if layer.max_value is None else float(layer.max_value)
+        with_slope = float(layer.negative_slope or 0.0) != 0.0 and maximum is not None
+        return maximum not in (None, 6.0) or with_slope or float(layer.threshold or 0.0) != 0.0
+    return False
+
+
 def accepts_training(function: Any) -> bool:
     """Tell whether a callable has a parameter named `training`."""
     try:

@@ -26,8 +26,9 @@ def find(model: Any, path: Any) -> LayerCall:
         A model of either Keras.
     path
         An index into ``model.layers``, a layer's name, names joined by slashes through nested
-        models, or a layer of the model itself. An exact name wins, then the longest prefix that names a nested layer. ``":k"`` at
-        the end chooses the k-th call of a layer that is called more than once.
+        models, or a layer of the model itself. An exact name wins, then the longest prefix that
+        names a nested layer. ``":k"`` at the end chooses the k-th call of a layer that is called
+        more than once.
 
     Raises
     ------

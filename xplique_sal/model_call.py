@@ -92,6 +92,6 @@ def _with_autograph() -> Any:
     return tf.autograph.to_graph(call)
 
 
-def call_with_autograph(function: Any, *args: Any) -> Any:
+def call_with_autograph(function: Any, *args: Any, **kwargs: Any) -> Any:
     """Call a user's function as `tf.function` would trace it."""
-    return _with_autograph()(function, *args)
+    return _with_autograph()(function, *args, **kwargs)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from xplique_sal import compilation, interception, keras_compat, layer_paths
+from xplique_sal import backprop_modifiers, compilation, interception, keras_compat, layer_paths
 from xplique_sal.arrangement import arrange
 from xplique_sal.errors import (
     InvalidModelError,
@@ -18,6 +19,7 @@ from xplique_sal.errors import (
 from xplique_sal.graph_reading import before_final_activation, final_activation
 from xplique_sal.layer_paths import LayerCall
 from xplique_sal.model_call import check_model, invoke, is_differentiable
+from xplique_sal.rewiring import Rewirer, Rewiring
 from xplique_sal.types import ModelInputs, Skeleton, Structure, leaves, pack
 
 _HALF = (tf.float16, tf.bfloat16)
@@ -38,6 +40,8 @@ class ModelView:
         Take the value before a final softmax, sigmoid or log-softmax.
     wrt_layer
         A layer, or a list of layers, whose outputs are differentiated to instead of the inputs.
+    backprop_modifier
+        A rule for the gradient of rectifiers.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class ModelView:
         output: int | str | None = None,
         logits: bool = False,
         wrt_layer: int | str | Sequence[int | str] | None = None,
+        backprop_modifier: Any = None,
     ) -> None:
         check_model(model)
         if isinstance(output, bool) or not isinstance(output, (int, str, type(None))):
@@ -61,6 +66,7 @@ class ModelView:
         self._output = output
         self.logits = bool(logits)
         self.wrt_layer = wrt_layer
+        self.rule = backprop_modifiers.resolve(backprop_modifier)
         # Raises now if the layers are there to be looked up, else when the model has been built.
         if self.is_built:
             self.chosen_layers()
@@ -74,7 +80,10 @@ class ModelView:
     @property
     def key(self) -> tuple[Any, ...]:
         """What tells this view of a model from others."""
-        return (self._output_layer, self._output, self.logits, repr(self.wrt_layer))
+        rule = None
+        if self.rule is not None:
+            rule = compilation.Held(getattr(self.rule, "function", self.rule))
+        return (self._output_layer, self._output, self.logits, repr(self.wrt_layer), rule)
 
     @property
     def inputs(self) -> ModelInputs | None:
@@ -150,20 +159,49 @@ class ModelView:
         return tf.float32
 
     def __call__(self, inputs: Structure) -> tf.Tensor:
-        """Return f(x), differentiable, for a batch."""
+        """Return f(x), differentiable, for a batch; the gradient follows the backprop modifier."""
         if not tf.executing_eagerly():
             return TracedModel(self)(inputs)
         flat, for_model, for_user = arrange(inputs, self.inputs)
         flat = [tf.convert_to_tensor(value) for value in flat]
         if not self.is_built:
             self.build(flat, for_model)
-
-        def forward(*tensors: tf.Tensor) -> tuple[tf.Tensor, None]:
-            return TracedModel(self)(pack(for_user, tensors)), None
-
         signature = [tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for tensor in flat]
+
+        def forward(*tensors: tf.Tensor) -> tuple[tf.Tensor, Any]:
+            return (f := TracedModel(self))(pack(for_user, tensors)), f.output_shape
+
         request = ("forward", self.key, for_user)
-        return compilation.program(self.model, request, forward, signature)(*flat)
+        program = compilation.program(self.model, request, forward, signature)
+        if self.rule is None:
+            return program(*flat)
+
+        def backward(*tensors: tf.Tensor) -> tuple[list[tf.Tensor], None]:
+            *sources, upstream = tensors
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(sources)
+                output = (f := TracedModel(self))(pack(for_user, sources))
+            with f.backward(sources, output):
+                gradients = tape.gradient(
+                    output, sources, upstream, unconnected_gradients=tf.UnconnectedGradients.ZERO
+                )
+            return gradients, None
+
+        @tf.custom_gradient
+        def ruled(*tensors: tf.Tensor) -> Any:
+            output = program(*tensors)
+            wanted = [*signature, tf.TensorSpec([None, *program.facts[1:]], output.dtype)]
+            request = ("backward", self.key, for_user)
+            compiled = compilation.program(self.model, request, backward, wanted)
+
+            def gradients(upstream: tf.Tensor, variables: Any = ()) -> Any:
+                inputs = compiled(*tensors, upstream)
+                # The rule is for the inputs: with it, the weights have no meaningful gradient.
+                return (inputs, [None] * len(variables)) if variables else inputs
+
+            return output, gradients
+
+        return ruled(*flat)
 
 
 class TracedModel:
@@ -180,8 +218,10 @@ class TracedModel:
     ----------
     wrt
         The tensors that were watched, in the order of `wrt_layer`.
-    output_shape
-        The static shape of the last f(x).
+    explained
+        The last f(x), in the precision of the model.
+    rewirer
+        The view's backprop modifier at work, if it has one.
     activation
         The type of the final activation that made it, if any, and if it is not left out.
     channel_axis
@@ -192,8 +232,9 @@ class TracedModel:
         self._view = view
         self._tape = tape
         self._explained, self._wrt_calls = view.chosen_layers()
+        self.rewirer = Rewirer(view.rule) if view.rule is not None else None
         self.wrt: list[tf.Tensor] = []
-        self.output_shape = tf.TensorShape(None)
+        self.explained: tf.Tensor | None = None
         self.activation: str | None = None
         own = getattr(self._explained.layer, "data_format", None) if self._explained else None
         self.channel_axis = (
@@ -211,7 +252,7 @@ class TracedModel:
             output = before_final_activation(output)
         else:
             self.activation = final_activation(output)
-        self.output_shape = output.shape
+        self.explained = output
         return tf.cast(output, tf.float32) if output.dtype in _HALF else output
 
     @tf.autograph.experimental.do_not_convert
@@ -229,11 +270,13 @@ class TracedModel:
 
     def _run(self, inputs: Structure, layers: list[Any]) -> tuple[Any, dict[int, list[Any]]]:
         """Run the model; return its output, and those of each call of `layers` by their id."""
+        model = self._view.model
         given, for_model, _ = arrange(inputs, self._view.inputs)
         flat = [self._view.cast(position, value) for position, value in enumerate(given)]
         calls: dict[int, list[Any]] = {}
 
-        def see(layer: Any, output: Any) -> Any:
+        def see(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+            output = original(*args, **kwargs)
             number = len(calls.setdefault(id(layer), []))
             if self._tape is not None and _is_wanted(self._wrt_calls, layer, number):
                 output = self._watch(layer, output)
@@ -242,8 +285,9 @@ class TracedModel:
 
         wanted = [*layers, *(call.layer for call in self._wrt_calls)]
         unique = list({id(layer): layer for layer in wanted}.values())
-        with interception.TRACING, interception.outputs_passed_through(unique, see):
-            output = invoke(self._view.model, pack(for_model, flat))
+        rewired = contextlib.nullcontext() if self.rewirer is None else self.rewirer.forward(model)
+        with interception.TRACING, rewired, interception.calls_passed_through(unique, see):
+            output = invoke(model, pack(for_model, flat))
         if self._tape is not None and self._wrt_calls:
             if self.wrt:
                 raise InvalidOperatorError(
@@ -253,6 +297,25 @@ class TracedModel:
                 )
             self.wrt = [_one_call(call, calls) for call in self._wrt_calls]
         return output, calls
+
+    @property
+    def output_shape(self) -> tf.TensorShape:
+        """The static shape of the last f(x)."""
+        return tf.TensorShape(None) if self.explained is None else self.explained.shape
+
+    @contextlib.contextmanager
+    def backward(self, sources: Sequence[tf.Tensor], scores: tf.Tensor) -> Iterator[None]:
+        """Differentiate `scores` to `sources` in this block, under the backprop modifier if any."""
+        if self.rewirer is None:
+            yield
+        else:
+            with self.rewirer.backward(sources, scores, self.explained):
+                yield
+
+    @property
+    def rewiring(self) -> Rewiring | None:
+        """What the backprop modifier did, if there is one."""
+        return None if self.rewirer is None else self.rewirer.done
 
     def _watch(self, layer: Any, output: Any) -> tf.Tensor:
         if not isinstance(output, tf.Tensor):

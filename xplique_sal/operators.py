@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import difflib
 import enum
-import functools
 import inspect
-import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from xplique_sal.compilation import weakly_referable
 from xplique_sal.errors import InvalidOperatorError
 from xplique_sal.targets import (
     TargetCheck,
@@ -88,12 +87,7 @@ def resolve(operator: Operator | str | None) -> ScoreFunction:
     for known in _registry.values():
         if known.function is operator:
             return known
-    try:
-        weakref.ref(operator)
-    except TypeError:
-        # Compiled functions hold operators weakly, and not every object allows that.
-        operator = functools.partial(operator)
-    return ScoreFunction(operator, None)
+    return ScoreFunction(weakly_referable(operator), None)
 
 
 def _check_callable(operator: Any) -> None:

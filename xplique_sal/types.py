@@ -80,6 +80,8 @@ class Explained(NamedTuple):
     one_by_one
         Whether the operator gave one score for its batch, so that it had to be given each sample
         alone.
+    rewiring
+        What a backprop modifier did (`xplique_sal.rewiring.Rewiring`), if there was one.
     """
 
     maps: list[tf.Tensor | None]
@@ -87,6 +89,7 @@ class Explained(NamedTuple):
     zero_sample: int | None = None
     activation: str | None = None
     one_by_one: bool = False
+    rewiring: Any = None
 
 
 def leaves(structure: Structure) -> list[Any]:

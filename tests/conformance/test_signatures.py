@@ -59,6 +59,7 @@ def test_keyword_parameters(explainer, grad_modifier):
         "logits": False,
         "wrt_layer": None,
         "grad_modifier": grad_modifier,
+        "backprop_modifier": None,
     }
 
 

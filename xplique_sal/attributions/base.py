@@ -17,6 +17,7 @@ from xplique_sal.errors import InvalidInputError, InvalidOperatorError, InvalidT
 from xplique_sal.gradients import ScoreGradient
 from xplique_sal.inheritance import with_defaults, with_inherited_sections
 from xplique_sal.model_view import ModelView, PlainFunction, function_of
+from xplique_sal.rewiring import Rewiring
 from xplique_sal.types import Explained, GradientModifier, Operator, Structure, pack
 from xplique_sal.validation import check_batch_size
 
@@ -128,12 +129,15 @@ class BlackBoxExplainer(abc.ABC):
             loop, or not at all.
         NoGradientError
             The gradient does not exist or is not finite.
+        NothingRewiredError
+            A `backprop_modifier` reached no rectifier, or could not reach one that is there.
 
         Warns
         -----
         UserWarning
             Once for each explainer: if a softmax is explained, if a gradient is zero everywhere,
-            if the operator returns a scalar.
+            if the operator returns a scalar, if a backprop modifier leaves smooth activations as
+            they are.
         """
         samples = self._read(inputs, targets)
         return self._joined(samples, self._explain_batch, verbose)[0]
@@ -272,7 +276,8 @@ class BlackBoxExplainer(abc.ABC):
             self._warn_once(
                 "The gradient is zero everywhere, so that the map says nothing, for sample "
                 f"{explained.zero_sample} at least. A saturated softmax or sigmoid (pass "
-                "logits=True) or dead ReLUs can be the cause.",
+                "logits=True), dead ReLUs, or a backprop modifier that lets nothing pass can be "
+                "the cause.",
                 "zero",
             )
         if explained.one_by_one:
@@ -324,6 +329,11 @@ class WhiteBoxExplainer(BlackBoxExplainer):
     grad_modifier
         ``"absolute"``, ``"relu"``, ``"negate"``, ``"invert"``, ``"small_values"``, a callable on
         gradients, or ``None``.
+    backprop_modifier
+        What replaces the derivative of every rectifier y = φ(x) of the model, where g is the
+        incoming gradient: ``"guided"``, max(g, 0)·[x > 0]·φ′(x); ``"deconv"`` (also ``"relu"``,
+        ``"rectified"``), max(g, 0)·s with s the slope of φ for positive x; or a callable
+        ``rule(x, y, g)``. One that reaches no rectifier, or not all, is an error.
 
     Raises
     ------
@@ -349,18 +359,38 @@ class WhiteBoxExplainer(BlackBoxExplainer):
         logits: bool = False,
         wrt_layer: int | str | Sequence[int | str] | None = None,
         grad_modifier: GradientModifier | str | None = None,
+        backprop_modifier: Callable[..., tf.Tensor] | str | None = None,
     ) -> None:
         view = ModelView(
-            model, output_layer=output_layer, output=output, logits=logits, wrt_layer=wrt_layer
+            model,
+            output_layer=output_layer,
+            output=output,
+            logits=logits,
+            wrt_layer=wrt_layer,
+            backprop_modifier=backprop_modifier,
         )
         super().__init__(view, batch_size, operator)
         reducers.check(reducer)
+        #: What the backprop modifier did in the last explanation: how many rectifiers followed it.
+        self.rewiring: Rewiring | None = None
         self._gradient = ScoreGradient(
             view, self._operator, grad_modifiers.resolve(grad_modifier), reducer
         )
 
     def _explain_batch(self, samples: Samples, batch: Batch) -> Explained:
         return self._gradient.of_score(samples, batch)
+
+    def _warn(self, explained: Explained) -> None:
+        super()._warn(explained)
+        self.rewiring = explained.rewiring
+        if self.rewiring is not None and (self.rewiring.smooth or self.rewiring.gates):
+            left = [*self.rewiring.smooth]
+            if self.rewiring.gates:
+                left.append(f"{self.rewiring.gates} gates of hard sigmoids or hard swishes")
+            self._warn_once(
+                f"The backprop modifier acted on {self.rewiring.rectifiers} rectifiers, and left "
+                f"other activations their own gradient: {', '.join(left)}."
+            )
 
     def _explain_outputs_of_batch(
         self, samples: Samples, batch: Batch, outputs: np.ndarray | None
