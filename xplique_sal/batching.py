@@ -80,8 +80,11 @@ class Samples(abc.ABC):
         """Return the inputs of the first sample, with their batch axis."""
 
     @abc.abstractmethod
-    def batches(self, size: int | None) -> Iterator[Batch]:
-        """Yield batches of at most `size` samples; ``None`` is all at once."""
+    def batches(self, size: int | None, merge: bool = False) -> Iterator[Batch]:
+        """Yield batches of at most `size` samples; ``None`` is all at once.
+
+        With `merge`, smaller batches of a dataset are put together.
+        """
 
     @abc.abstractmethod
     def check_targets(self, batch: Batch, check: Callable[[list[Any], int], None]) -> None:
@@ -119,7 +122,7 @@ class ArraySamples(Samples):
         """Return the inputs of the first sample, with their batch axis."""
         return [np.asarray(array[:1]) for array in self._inputs]
 
-    def batches(self, size: int | None) -> Iterator[Batch]:
+    def batches(self, size: int | None, merge: bool = False) -> Iterator[Batch]:
         """Yield slices."""
         assert self.count is not None
         size = size or self.count
@@ -201,10 +204,14 @@ class DatasetSamples(Samples):
             return element, None
         return element[0], element[1] if len(element) > 1 else None
 
-    def batches(self, size: int | None) -> Iterator[Batch]:
+    def batches(self, size: int | None, merge: bool = False) -> Iterator[Batch]:
         """Yield the dataset's batches, split where they are larger than `size`."""
         dataset = self._dataset
-        if not self._is_batched:
+        specs = (*self.input_specs, *self.target_specs)
+        merge = merge and all(spec.shape.is_fully_defined() for spec in specs)
+        if self._is_batched and merge:
+            dataset = dataset.unbatch().batch(size)
+        elif not self._is_batched:
             # All at once is as many as there are: one batch that no dataset exceeds.
             dataset = dataset.batch(size or np.iinfo(np.int64).max)
         start = 0

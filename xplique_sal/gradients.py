@@ -5,35 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from xplique_sal import compilation, keras_compat
-from xplique_sal.batching import Batch, Samples, concatenate
+from xplique_sal.batching import Samples
 from xplique_sal.compilation import Held, Program
-from xplique_sal.errors import InvalidOperatorError, XpliqueSalError
 from xplique_sal.gradient_checks import (
     checked_scores,
-    chosen_outputs,
     modified,
     no_gradient,
-    not_finite,
-    wrong_length,
 )
 from xplique_sal.model_call import call_with_autograph
 from xplique_sal.model_view import ModelView, TracedModel
-from xplique_sal.operators import ScoreFunction
 from xplique_sal.reducers import reduce
 from xplique_sal.rewiring import Rewiring
-from xplique_sal.targets import number_of_outputs, per_output
-from xplique_sal.types import Explained, GradientModifier, pack
+from xplique_sal.targets import per_output
+from xplique_sal.types import GradientModifier, Operator, pack
 
-#: What a score in float16 is multiplied by first, as a loss is in training, and what the factor is
-#: divided by where a gradient then overflows.
-_HALF_SCALE = 2.0**16
-_HALF_STEP = 2.0**8
+#: What is found of each sample's gradient.
+FINE, ZERO, NOT_FINITE = 0, 1, 2
 
-_FINE, _ZERO, _NOT_FINITE = 0, 1, 2
+#: Samples of at most so many numbers are looped over inside the graph: for them, a call from Python
+#: costs more than the gradient.
+_SMALL = 4096
 
 
 class Facts(NamedTuple):
@@ -72,7 +66,7 @@ class ScoreGradient:
     view
         f.
     operator
-        g, with the check of its targets.
+        g.
     modifier
         An elementwise function on the gradient.
     reducer
@@ -82,7 +76,7 @@ class ScoreGradient:
     def __init__(
         self,
         view: ModelView,
-        operator: ScoreFunction,
+        operator: Operator,
         modifier: GradientModifier | None,
         reducer: str | None,
     ) -> None:
@@ -91,84 +85,27 @@ class ScoreGradient:
         self._modifier = modifier
         self._reducer = reducer
 
-    def of_score(self, samples: Samples, batch: Batch) -> Explained:
-        """Return the maps and scores of a batch."""
-        return self._explain(samples, batch, None)
-
-    def of_outputs(self, samples: Samples, batch: Batch, outputs: np.ndarray | None) -> Explained:
-        """Return maps (N, K, ...) and values (N, K) of several outputs from one forward pass."""
-        return self._explain(samples, batch, outputs if outputs is not None else "all")
-
-    def _explain(self, samples: Samples, batch: Batch, outputs: Any) -> Explained:
-        several = outputs is not None
-        program = self._program(samples, batch, several)
-        facts = program.facts
-        if outputs is None:
-            self._check_targets(samples, batch, facts)
-        extra = (
-            []
-            if outputs is None
-            else [
-                chosen_outputs(outputs, number_of_outputs(facts.output_shape, facts.channel_axis))
-            ]
-        )
-        fixed = samples.fixed_batch
-        size = fixed or batch.size
-        if facts.is_scalar:
-            if fixed not in (None, 1):
-                raise InvalidOperatorError(
-                    "a score for each sample, (N,), of a model with a fixed batch size",
-                    "one scalar for the whole batch",
-                    "Reduce over all axes but the first.",
-                )
-            size = 1
-        parts = [self._run(program, part, extra, fixed) for part in batch.split(size)]
-        zeros = [part.zero_sample for part in parts if part.zero_sample is not None]
-        return Explained(
-            concatenate([part.maps for part in parts]),
-            concatenate([[part.scores] for part in parts])[0],
-            min(zeros, default=None),
-            facts.activation,
-            facts.is_scalar,
-            facts.rewiring,
-        )
-
-    def _check_targets(self, samples: Samples, batch: Batch, f: Facts | TracedModel) -> None:
-        check = self._operator.check_targets
-        if check is None:
-            return
-
-        def on_host(arrays: list[Any], first: int) -> None:
-            targets = None if samples.for_targets is None else pack(samples.for_targets, arrays)
-            check(targets, first, f.output_shape, f.channel_axis)
-
-        samples.check_targets(batch, on_host)
-
-    def _program(self, samples: Samples, batch: Batch, several: bool) -> Program:
-        """Return the compiled gradient for these samples.
-
-        The batch size is left open, so that one trace serves them all. A model that needs to know
-        it gets the size of the first batch.
-        """
-        fixed = samples.fixed_batch
-        traced: list[TracedModel] = []
-        try:
-            return self._compiled(samples, fixed, several, traced)
-        except XpliqueSalError:
-            raise
-        except Exception:
-            # Targets of a wrong shape make an operator fail while it is traced.
-            if traced and not several and traced[-1].output_shape.rank is not None:
-                self._check_targets(samples, batch, traced[-1])
-            if fixed is not None:
-                raise
-            program = self._compiled(samples, batch.size, several, traced)
-            samples.fixed_batch = batch.size
-            return program
-
-    def _compiled(
+    def program(
         self, samples: Samples, fixed: int | None, several: bool, traced: list[TracedModel]
     ) -> Program:
+        """Return the compiled gradient, which is traced for these samples unless it is known.
+
+        It takes inputs; targets, or the indices of outputs; the factor that the score is scaled
+        by; and how many samples the model may be given at once. It returns maps, scores, and what
+        was found of each sample's gradient.
+
+        Parameters
+        ----------
+        samples
+            Their shapes, and how they are packed.
+        fixed
+            A batch size that the model needs to know; ``None`` leaves it open, so that one trace
+            serves all.
+        several
+            Whether to explain several outputs rather than one score.
+        traced
+            Gets f as it was while it was traced, also if that fails.
+        """
         targets = [] if several else samples.target_specs
         signature = [
             tf.TensorSpec([fixed, *spec.shape], spec.dtype)
@@ -176,19 +113,36 @@ class ScoreGradient:
         ]
         if several:
             signature.append(tf.TensorSpec([None], tf.int32))
-        signature.append(tf.TensorSpec([], tf.float32))
+        signature += [tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)]
         request = (
             "outputs" if several else "score",
             self._view.key,
-            Held(self._operator.function),
+            Held(self._operator),
             None if self._modifier is None else Held(self._modifier),
             self._reducer,
             samples.for_user,
             samples.for_targets,
         )
+        loops = fixed is None and is_small(samples)
+        per_sample = len(signature) - (3 if several else 2)
 
         def build(*tensors: tf.Tensor) -> Any:
-            return self._trace(samples, several, tensors, traced)
+            facts: list[Facts] = []
+
+            def explain(*arrays: tf.Tensor) -> Any:
+                result, seen = self._trace(
+                    samples, several, (*arrays, *tensors[per_sample:-1]), traced
+                )
+                facts.append(seen)
+                return result
+
+            if loops:
+                result = _in_batches(
+                    explain, tensors[:per_sample], tensors[-1], self._maps(samples)
+                )
+            else:
+                result = explain(*tensors[:per_sample])
+            return result, facts[-1]
 
         return compilation.program(self._view.model, request, build, signature)
 
@@ -214,33 +168,31 @@ class ScoreGradient:
                 y = None
                 if samples.for_targets is not None:
                     y = pack(samples.for_targets, tensors[count:-1])
-                scores = call_with_autograph(self._operator.function, f, x, y)
+                scores = call_with_autograph(self._operator, f, x, y)
                 scores, is_scalar = checked_scores(scores, inputs[0].shape[0])
         sources = f.wrt or inputs
 
-        def maps_of(weights: tf.Tensor) -> tuple[list[tf.Tensor | None], tf.Tensor]:
+        def maps_of(weights: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
             gradients = tape.gradient(
                 scores, sources, output_gradients=weights * tf.cast(scale, scores.dtype)
             )
+            has_gradient[:] = [gradient is not None for gradient in gradients]
             return self._finish(gradients, sources, f, scale)
 
+        has_gradient: list[bool] = []
         with f.backward(sources, scores):
             if several:
                 ranks = [source.shape.rank for source in sources]
-                maps, status, has_gradient = _for_each_output(
-                    maps_of, scores, tensors[count], ranks
-                )
+                maps, status = _for_each_output(maps_of, scores, tensors[count], ranks)
             else:
-                found, status = maps_of(tf.ones_like(scores))
-                has_gradient = tuple(map_ is not None for map_ in found)
-                maps = [map_ for map_ in found if map_ is not None]
+                maps, status = maps_of(tf.ones_like(scores))
         shown = tf.gather(scores, tensors[count], axis=1) if several else scores
         facts = Facts(
             f.activation,
             f.output_shape,
             f.channel_axis,
             is_scalar,
-            has_gradient,
+            tuple(has_gradient),
             self._view.computes_in_float16,
             f.rewiring,
         )
@@ -252,14 +204,14 @@ class ScoreGradient:
         sources: Sequence[tf.Tensor],
         f: TracedModel,
         scale: tf.Tensor,
-    ) -> tuple[list[tf.Tensor | None], tf.Tensor]:
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
         if all(gradient is None for gradient in gradients):
             raise no_gradient(sources, bool(f.wrt))
-        maps: list[tf.Tensor | None] = []
+        maps = []
         is_zero, is_finite = tf.constant(True), tf.constant(True)
         for gradient, axis in zip(gradients, self._channel_axes(len(sources)), strict=True):
             if gradient is None:
-                maps.append(None)
+                maps.append(tf.zeros([0]))  # as many results in any case: it is left out later
                 continue
             gradient = tf.convert_to_tensor(gradient)  # the gradient of a gather is sparse
             if gradient.dtype.size < 4:
@@ -273,8 +225,12 @@ class ScoreGradient:
             gradient = tf.cast(reduce(gradient, self._reducer, axis), tf.float32)
             is_finite &= tf.reduce_all(tf.math.is_finite(gradient), axes)
             maps.append(gradient)
-        status = tf.where(is_finite, tf.where(is_zero, _ZERO, _FINE), _NOT_FINITE)
+        status = tf.where(is_finite, tf.where(is_zero, ZERO, FINE), NOT_FINITE)
         return maps, status
+
+    def _maps(self, samples: Samples) -> int:
+        _, wrt = self._view.chosen_layers()
+        return len(wrt) or len(samples.input_specs)
 
     def _channel_axes(self, count: int) -> list[int]:
         _, wrt = self._view.chosen_layers()
@@ -282,37 +238,37 @@ class ScoreGradient:
             return [keras_compat.channel_axis(call.layer) for call in wrt]
         return [self._view.channel_axis] * count
 
-    def _run(
-        self, program: Program, batch: Batch, extra: Sequence[Any], fixed: int | None
-    ) -> Explained:
-        size = batch.size
-        tensors = [*batch.inputs, *([] if extra else batch.targets)]
-        if fixed is not None and size < fixed:
-            # The last sample stands in for those that are missing.
-            tensors = [_padded(array, fixed) for array in tensors]
-        scale = _HALF_SCALE if program.facts.in_float16 else 1.0
-        while True:
-            arguments = map(tf.convert_to_tensor, (*tensors, *extra, scale))
-            maps, scores, status = program(*arguments)
-            codes = status.numpy()
-            if scale == 1.0 or not (codes == _NOT_FINITE).any():
-                break
-            scale = max(scale / _HALF_STEP, 1.0)
-        padded = tensors[0].shape[0]
-        for tensor in (scores, *maps):
-            if tensor.shape.rank == 0 or tensor.shape[0] != padded:
-                raise wrong_length(scores, maps, padded, bool(self._view.wrt_layer))
-        if size < padded:
-            maps, scores, codes = [map_[:size] for map_ in maps], scores[:size], codes[:size]
-        codes = codes.reshape(size, -1).max(axis=1)
-        if (codes == _NOT_FINITE).any():
-            raise not_finite(
-                batch.start + int((codes == _NOT_FINITE).argmax()), program.facts.in_float16
-            )
-        zero = batch.start + int((codes == _ZERO).argmax()) if (codes == _ZERO).any() else None
-        found = iter(maps)
-        everything = [next(found) if known else None for known in program.facts.has_gradient]
-        return Explained(everything, scores, zero)
+
+def is_small(samples: Samples) -> bool:
+    """Tell whether samples are so small that their batches are looped over inside the graph."""
+    sizes = [spec.shape.num_elements() for spec in (*samples.input_specs, *samples.target_specs)]
+    return None not in sizes and sum(sizes) <= _SMALL
+
+
+def _in_batches(
+    explain: Callable[..., Any], arrays: Sequence[tf.Tensor], size: tf.Tensor, maps: int
+) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+    """Return what `explain` returns of `arrays`, given at most `size` samples at once."""
+    batches = -(-tf.shape(arrays[0])[0] // size)
+    shapes: list[tf.TensorShape] = []
+
+    def step(index: tf.Tensor, done: list[tf.TensorArray]) -> Any:
+        found, scores, status = explain(*(a[index * size : (index + 1) * size] for a in arrays))
+        parts = [*found, scores, status]
+        shapes[:] = [tf.TensorShape([None, *part.shape[1:]]) for part in parts]
+        return index + 1, [
+            array.write(index, part) for array, part in zip(done, parts, strict=True)
+        ]
+
+    types = [*[tf.float32] * (maps + 1), tf.int32]
+    empty = [tf.TensorArray(dtype, size=batches, infer_shape=False) for dtype in types]
+    _, done = tf.while_loop(
+        lambda index, _: index < batches, step, (0, empty), parallel_iterations=1
+    )
+    parts = [
+        tf.ensure_shape(array.concat(), shape) for array, shape in zip(done, shapes, strict=True)
+    ]
+    return parts[:maps], parts[-2], parts[-1]
 
 
 def _for_each_output(
@@ -320,31 +276,24 @@ def _for_each_output(
     scores: tf.Tensor,
     outputs: tf.Tensor,
     ranks: Sequence[int],
-) -> tuple[list[tf.Tensor], tf.Tensor, tuple[bool, ...]]:
+) -> tuple[list[tf.Tensor], tf.Tensor]:
     """Return the maps (N, K, ...) of each of `outputs`.
 
     The loop is inside the graph: any number of outputs costs the trace and the memory of one
     backward pass.
     """
-    has_gradient: tuple[bool, ...] = ()
+    empty: list[bool] = []
 
-    def one(index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-        nonlocal has_gradient
+    def one(index: tf.Tensor) -> Any:
         weights = tf.one_hot(index, tf.shape(scores)[1], dtype=scores.dtype)
         maps, status = maps_of(tf.broadcast_to(weights, tf.shape(scores)))
-        has_gradient = tuple(map_ is not None for map_ in maps)
-        return [tf.zeros([1]) if map_ is None else map_ for map_ in maps], status
+        empty[:] = [map_.shape == [0] for map_ in maps]
+        return maps, status
 
     signature = ([tf.float32] * len(ranks), tf.int32)
     maps, status = tf.map_fn(one, outputs, fn_output_signature=signature, parallel_iterations=1)
     swapped = [
-        tf.transpose(map_, [1, 0, *range(2, rank + 1)])
-        for map_, rank, known in zip(maps, ranks, has_gradient, strict=True)
-        if known
+        tf.zeros([0]) if nothing else tf.transpose(map_, [1, 0, *range(2, rank + 1)])
+        for map_, rank, nothing in zip(maps, ranks, empty, strict=True)
     ]
-    return swapped, tf.transpose(status), has_gradient
-
-
-def _padded(array: Any, size: int) -> np.ndarray:
-    array = np.asarray(array)
-    return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
+    return swapped, tf.transpose(status)

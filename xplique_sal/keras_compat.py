@@ -26,10 +26,17 @@ _TRAINING_NAMES = frozenset(
 )
 
 
+_PLAIN = frozenset({bool, int, float, str, type(None)})
+
+
 def _kerases() -> list[ModuleType]:
     # A Keras that is being imported by another thread has no `Model` yet.
     loaded = (sys.modules.get(name) for name in ("keras", "tf_keras"))
     return [keras for keras in loaded if keras is not None and hasattr(keras, "Model")]
+
+
+def _layer_types() -> tuple[type, ...]:
+    return tuple(keras.layers.Layer for keras in _kerases())
 
 
 def _keras_of(layer: Any) -> ModuleType | None:
@@ -38,7 +45,7 @@ def _keras_of(layer: Any) -> ModuleType | None:
 
 def is_layer(candidate: Any) -> bool:
     """Tell whether `candidate` is a layer (a model is one) of either Keras."""
-    return _keras_of(candidate) is not None
+    return isinstance(candidate, _layer_types())
 
 
 def is_model(candidate: Any) -> bool:
@@ -105,20 +112,20 @@ def children(layer: Any) -> list[Any]:
     also in lists and dicts.
     """
     found: dict[int, Any] = {}
+    types = _layer_types()
 
     def collect(value: Any, depth: int) -> None:
-        if is_layer(value):
+        if isinstance(value, types):
             found.setdefault(id(value), value)
-        elif depth and isinstance(value, dict):
-            for item in list(value.values()):
-                collect(item, depth - 1)
-        elif depth and isinstance(value, (list, tuple)):
-            for item in list(value):
+        elif depth and isinstance(value, (dict, list, tuple)):
+            for item in list(value.values() if isinstance(value, dict) else value):
                 collect(item, depth - 1)
 
     if is_model(layer):
         collect(list(layer.layers), 1)
-    collect(user_attributes(layer), 3)
+    for value in user_attributes(layer).values():
+        if type(value) not in _PLAIN:
+            collect(value, 2)
     found.pop(id(layer), None)
     return list(found.values())
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from xplique_sal import keras_compat
 
+_SCALARS = frozenset({bool, int, str, type(None)})
 _PLAIN = (bool, int, str, bytes, type(None), complex, tf.DType, tf.TensorShape)
 #: Objects of these libraries are told apart by identity; a user's own are looked into.
 _LIBRARIES = ("keras", "tf_keras", "tensorflow", "numpy", "builtins", "functools", "threading")
@@ -85,7 +86,7 @@ class Fingerprint:
             self._immortal.append(value)
 
     def _describe(self, value: Any, parts: list[Any], depth: int) -> None:
-        if isinstance(value, _PLAIN):
+        if type(value) in _SCALARS or isinstance(value, _PLAIN):
             parts.append(value)
         elif isinstance(value, (float, np.generic)):
             parts.append(repr(value))

@@ -14,6 +14,7 @@ import tensorflow as tf
 from xplique_sal import batching, grad_modifiers, keras_compat, operators, reducers
 from xplique_sal.batching import Batch, DatasetSamples, Samples
 from xplique_sal.errors import InvalidInputError, InvalidOperatorError, InvalidTargetError
+from xplique_sal.gradient_run import GradientRun
 from xplique_sal.gradients import ScoreGradient
 from xplique_sal.inheritance import with_defaults, with_inherited_sections
 from xplique_sal.model_view import ModelView, PlainFunction, function_of
@@ -154,7 +155,7 @@ class BlackBoxExplainer(abc.ABC):
         samples = self._read(inputs, targets, endless=True)
         return (
             pack(self.model.arrangement_of_maps(samples.for_user), explained.maps)
-            for explained in self._run(samples, self._explain_batch)
+            for explained in self._run(samples, self._explain_batch, self._batch_size)
         )
 
     @final
@@ -240,10 +241,18 @@ class BlackBoxExplainer(abc.ABC):
             self.model.build(samples.first(), samples.for_model)
         return samples
 
+    def _rows_at_once(self, samples: Samples) -> int | None:
+        """Return how many samples are handed over at once, if it makes no difference else."""
+        return self._batch_size
+
     def _run(
-        self, samples: Samples, explain_batch: Callable[[Samples, Batch], Explained]
+        self,
+        samples: Samples,
+        explain_batch: Callable[[Samples, Batch], Explained],
+        size: int | None,
     ) -> Iterator[Explained]:
-        for batch in samples.batches(samples.fixed_batch or self._batch_size):
+        merge = size is not None and size != self._batch_size
+        for batch in samples.batches(samples.fixed_batch or size, merge):
             explained = explain_batch(samples, batch)
             self._warn(explained)
             yield explained
@@ -256,7 +265,7 @@ class BlackBoxExplainer(abc.ABC):
     ) -> tuple[Any, tf.Tensor]:
         bar = keras_compat.progress_bar(samples.count) if verbose else None
         maps, scores = [], []
-        for explained in self._run(samples, explain_batch):
+        for explained in self._run(samples, explain_batch, self._rows_at_once(samples)):
             maps.append(explained.maps)
             scores.append([explained.scores])
             if bar is not None:
@@ -373,12 +382,17 @@ class WhiteBoxExplainer(BlackBoxExplainer):
         reducers.check(reducer)
         #: What the backprop modifier did in the last explanation: how many rectifiers followed it.
         self.rewiring: Rewiring | None = None
-        self._gradient = ScoreGradient(
-            view, self._operator, grad_modifiers.resolve(grad_modifier), reducer
+        self._run_of = GradientRun(
+            ScoreGradient(
+                view, self._operator.function, grad_modifiers.resolve(grad_modifier), reducer
+            ),
+            self._operator.check_targets,
+            batch_size,
+            wrt_layer is not None,
         )
 
     def _explain_batch(self, samples: Samples, batch: Batch) -> Explained:
-        return self._gradient.of_score(samples, batch)
+        return self._run_of.of_score(samples, batch)
 
     def _warn(self, explained: Explained) -> None:
         super()._warn(explained)
@@ -392,10 +406,13 @@ class WhiteBoxExplainer(BlackBoxExplainer):
                 f"other activations their own gradient: {', '.join(left)}."
             )
 
+    def _rows_at_once(self, samples: Samples) -> int | None:
+        return self._run_of.rows_at_once(samples)
+
     def _explain_outputs_of_batch(
         self, samples: Samples, batch: Batch, outputs: np.ndarray | None
     ) -> Explained:
-        return self._gradient.of_outputs(samples, batch, outputs)
+        return self._run_of.of_outputs(samples, batch, outputs)
 
 
 def _outside() -> int:

@@ -1,0 +1,179 @@
+"""Running a compiled gradient over the batches of samples, and judging what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal.batching import Batch, Samples, concatenate
+from xplique_sal.compilation import Program
+from xplique_sal.errors import InvalidOperatorError, XpliqueSalError
+from xplique_sal.gradient_checks import chosen_outputs, not_finite, wrong_length
+from xplique_sal.gradients import NOT_FINITE, ZERO, Facts, ScoreGradient, is_small
+from xplique_sal.model_view import TracedModel
+from xplique_sal.targets import TargetCheck, number_of_outputs
+from xplique_sal.types import Explained, pack
+
+#: What a score in float16 is multiplied by first, as a loss is in training, and what the factor is
+#: divided by where a gradient then overflows.
+_HALF_SCALE = 2.0**16
+_HALF_STEP = 2.0**8
+
+#: How many numbers small samples are given to the graph at once, to be looped over there.
+_CHUNK = 1 << 21
+
+
+class GradientRun:
+    """A gradient, run batch by batch.
+
+    Parameters
+    ----------
+    gradient
+        What is compiled and run.
+    check
+        The check of the operator's targets, if it has one.
+    batch_size
+        The most samples that the model is given at once; ``None`` is all.
+    inner
+        Whether the gradient is one with respect to inner layers.
+    """
+
+    def __init__(
+        self,
+        gradient: ScoreGradient,
+        check: TargetCheck | None,
+        batch_size: int | None,
+        inner: bool,
+    ) -> None:
+        self._gradient = gradient
+        self._check = check
+        self._batch_size = batch_size
+        self._inner = inner
+
+    def rows_at_once(self, samples: Samples) -> int | None:
+        """Return how many samples are best handed over at once: whole batches."""
+        if self._batch_size is None or not is_small(samples) or samples.fixed_batch:
+            return self._batch_size
+        numbers = sum(spec.shape.num_elements() for spec in samples.input_specs)
+        return self._batch_size * max(1, _CHUNK // (self._batch_size * numbers))
+
+    def of_score(self, samples: Samples, batch: Batch) -> Explained:
+        """Return the maps and scores of a batch."""
+        return self._explain(samples, batch, None)
+
+    def of_outputs(self, samples: Samples, batch: Batch, outputs: np.ndarray | None) -> Explained:
+        """Return maps (N, K, ...) and values (N, K) of several outputs from one forward pass."""
+        return self._explain(samples, batch, outputs if outputs is not None else "all")
+
+    def _explain(self, samples: Samples, batch: Batch, outputs: Any) -> Explained:
+        several = outputs is not None
+        program = self._program(samples, batch, several)
+        facts = program.facts
+        if outputs is None:
+            self._check_targets(samples, batch, facts)
+        extra = []
+        if several:
+            known = number_of_outputs(facts.output_shape, facts.channel_axis)
+            extra = [chosen_outputs(outputs, known)]
+        fixed = samples.fixed_batch
+        size = fixed or self._batch_size or batch.size
+        if facts.is_scalar:
+            if fixed not in (None, 1):
+                raise InvalidOperatorError(
+                    "a score for each sample, (N,), of a model with a fixed batch size",
+                    "one scalar for the whole batch",
+                    "Reduce over all axes but the first.",
+                )
+            size = 1
+        # Only a program that loops over batches by itself may be given more than one.
+        at_once = batch.size if is_small(samples) and not program.has_state and not fixed else size
+        parts = [self._run(program, part, extra, fixed, size) for part in batch.split(at_once)]
+        zeros = [part.zero_sample for part in parts if part.zero_sample is not None]
+        return Explained(
+            concatenate([part.maps for part in parts]),
+            concatenate([[part.scores] for part in parts])[0],
+            min(zeros, default=None),
+            facts.activation,
+            facts.is_scalar,
+            facts.rewiring,
+        )
+
+    def _check_targets(self, samples: Samples, batch: Batch, f: Facts | TracedModel) -> None:
+        if self._check is None:
+            return
+        check = self._check
+
+        def on_host(arrays: list[Any], first: int) -> None:
+            targets = None if samples.for_targets is None else pack(samples.for_targets, arrays)
+            check(targets, first, f.output_shape, f.channel_axis)
+
+        samples.check_targets(batch, on_host)
+
+    def _program(self, samples: Samples, batch: Batch, several: bool) -> Program:
+        """Return the compiled gradient for these samples.
+
+        The batch size is left open, so that one trace serves them all. A model that needs to know
+        it gets the size of the first batch.
+        """
+        fixed = samples.fixed_batch
+        traced: list[TracedModel] = []
+        try:
+            return self._gradient.program(samples, fixed, several, traced)
+        except XpliqueSalError:
+            raise
+        except Exception:
+            # Targets of a wrong shape make an operator fail while it is traced.
+            if traced and not several and traced[-1].output_shape.rank is not None:
+                self._check_targets(samples, batch, traced[-1])
+            if fixed is not None:
+                raise
+            program = self._gradient.program(samples, batch.size, several, traced)
+            samples.fixed_batch = batch.size
+            return program
+
+    def _run(
+        self,
+        program: Program,
+        batch: Batch,
+        extra: Sequence[Any],
+        fixed: int | None,
+        at_once: int,
+    ) -> Explained:
+        size = batch.size
+        tensors = [*batch.inputs, *([] if extra else batch.targets)]
+        if fixed is not None and size < fixed:
+            # The last sample stands in for those that are missing.
+            tensors = [_padded(array, fixed) for array in tensors]
+        scale = _HALF_SCALE if program.facts.in_float16 else 1.0
+        while True:
+            arguments = map(tf.convert_to_tensor, (*tensors, *extra, scale, at_once))
+            maps, scores, status = program(*arguments)
+            codes = status.numpy()
+            if scale == 1.0 or not (codes == NOT_FINITE).any():
+                break
+            scale = max(scale / _HALF_STEP, 1.0)
+        padded = tensors[0].shape[0]
+        has_gradient = program.facts.has_gradient
+        maps = [map_ for map_, known in zip(maps, has_gradient, strict=True) if known]
+        for tensor in (scores, *maps):
+            if tensor.shape.rank == 0 or tensor.shape[0] != padded:
+                raise wrong_length(scores, maps, padded, self._inner)
+        if size < padded:
+            maps, scores, codes = [map_[:size] for map_ in maps], scores[:size], codes[:size]
+        codes = codes.reshape(size, -1).max(axis=1)
+        if (codes == NOT_FINITE).any():
+            raise not_finite(
+                batch.start + int((codes == NOT_FINITE).argmax()), program.facts.in_float16
+            )
+        zero = batch.start + int((codes == ZERO).argmax()) if (codes == ZERO).any() else None
+        found = iter(maps)
+        everything = [next(found) if known else None for known in has_gradient]
+        return Explained(everything, scores, zero)
+
+
+def _padded(array: Any, size: int) -> np.ndarray:
+    array = np.asarray(array)
+    return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
