@@ -9,6 +9,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
+PEERS := .venv-peers
 
 # A name on the PATH can be a launcher for a Python that is not there, so each candidate is run.
 PYTHON310 ?= $(shell for python in python3.10 "$$(pyenv root 2>/dev/null)"/versions/3.10*/bin/python; do \
@@ -24,7 +25,7 @@ export NO_MKDOCS_2_WARNING ?= 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-lowest format format-check lint types docs notebooks \
+.PHONY: help demo test test-lowest test-peers format format-check lint types docs notebooks \
 	notebooks-update check clean clean-all
 
 help: ## show the targets
@@ -38,6 +39,9 @@ test: $(VENV)/.installed-test ## run the tests
 
 test-lowest: $(LOWEST)/.installed ## run the tests on the lowest supported versions
 	$(LOWEST)/bin/python -m pytest -n $(WORKERS)
+
+test-peers: $(PEERS)/.installed ## compare with Xplique, in an environment of its own
+	$(PEERS)/bin/python -m pytest tests/benchmarks
 
 format: $(VENV)/.installed-dev ## format the code and fix what the linter can fix
 	$(BIN)/ruff format .
@@ -68,7 +72,7 @@ clean: ## remove what the other targets made, except the environments
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-all: clean ## remove the environments too
-	rm -rf $(VENV) $(LOWEST)
+	rm -rf $(VENV) $(LOWEST) $(PEERS)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -88,4 +92,10 @@ $(LOWEST)/bin/python:
 $(LOWEST)/.installed: pyproject.toml tests/lowest.txt | $(LOWEST)/bin/python
 	@echo "Installing the lowest supported versions into $(LOWEST) (this can take minutes)"
 	$(LOWEST)/bin/python -m pip install --quiet --editable '.[test]' --constraint tests/lowest.txt
+	@touch $@
+
+$(PEERS)/.installed: pyproject.toml tests/benchmarks/requirements.txt | $(BIN)/python
+	$(BIN)/python -m venv $(PEERS)
+	@echo "Installing Xplique and its peers into $(PEERS) (this can take minutes)"
+	$(PEERS)/bin/python -m pip install --quiet --editable '.[test]' --requirement tests/benchmarks/requirements.txt
 	@touch $@

@@ -3,7 +3,15 @@
 ``Saliency(model).explain(images, labels)`` says it, for models of tf-keras and Keras 3.
 """
 
-from xplique_sal import attributions, errors, grad_modifiers, operators
+from xplique_sal import (
+    attributions,
+    errors,
+    grad_modifiers,
+    localization,
+    losses,
+    operators,
+    visualization,
+)
 from xplique_sal.attributions import Saliency
 from xplique_sal.operators import Tasks
 
@@ -16,5 +24,8 @@ __all__ = [
     "attributions",
     "errors",
     "grad_modifiers",
+    "localization",
+    "losses",
     "operators",
+    "visualization",
 ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from xplique_sal.errors import InvalidInputError
-from xplique_sal.types import Arrangement, ModelInputs, Structure, leaves, skeleton_of
+from xplique_sal.types import Arrangement, ModelInputs, Structure, leaves, like, skeleton_of
 
 
 def arrange(inputs: Structure, model_inputs: ModelInputs | None) -> Arrangement:
@@ -27,8 +27,8 @@ def arrange(inputs: Structure, model_inputs: ModelInputs | None) -> Arrangement:
     InvalidInputError
         If their number or their names are not the model's.
     """
-    inputs = _numbers_as_arrays(inputs)
     if model_inputs is None:
+        inputs = _numbers_as_arrays(inputs)
         return Arrangement(leaves(inputs), skeleton_of(inputs), skeleton_of(inputs))
     names = [spec.name for spec in model_inputs.specs]
     if isinstance(inputs, Mapping):
@@ -39,13 +39,13 @@ def arrange(inputs: Structure, model_inputs: ModelInputs | None) -> Arrangement:
                 f"a dict with the keys {', '.join(map(repr, inputs)) or 'of no input'}",
                 "Name each input of the model, and nothing else.",
             )
-        flat = [inputs[key] for key in keys]
+        flat = [_numbers_as_arrays(inputs[key]) for key in keys]
         by_key = {key: keys.index(key) for key in inputs}
         return Arrangement(flat, model_inputs.skeleton, by_key)
     if not isinstance(inputs, (list, tuple)):
         flat, for_user = [inputs], 0
     elif len(names) == 1 and not _is_packed(inputs, model_inputs):
-        flat, for_user = [np.stack([np.asarray(sample) for sample in inputs])], 0
+        flat, for_user = [_stacked(inputs)], 0
     elif len(names) > 1 and isinstance(model_inputs.skeleton, dict):
         raise InvalidInputError(
             f"a dict with the inputs {', '.join(map(repr, _keys(model_inputs)))}",
@@ -53,7 +53,8 @@ def arrange(inputs: Structure, model_inputs: ModelInputs | None) -> Arrangement:
             "Pass a dict.",
         )
     else:
-        flat, for_user = leaves(inputs), skeleton_of(inputs)
+        parts = like(inputs, [_numbers_as_arrays(part) for part in inputs])
+        flat, for_user = leaves(parts), skeleton_of(parts)
     if len(flat) != len(names):
         raise InvalidInputError(
             f"{len(names)} input{'s' if len(names) > 1 else ''} ({', '.join(map(repr, names))})",
@@ -77,6 +78,19 @@ def _is_packed(inputs: Structure, model_inputs: ModelInputs) -> bool:
     return given is not None and shape is not None and len(given) == len(shape)
 
 
+def _stacked(samples: Sequence[Any]) -> np.ndarray:
+    if not samples:
+        raise InvalidInputError("at least one sample", "an empty list", "Pass some samples.")
+    try:
+        return np.stack([np.asarray(sample) for sample in samples])
+    except ValueError as error:
+        raise InvalidInputError(
+            "samples of one shape, of numbers",
+            f"a list that makes no array ({error})",
+            "Give every sample the same shape.",
+        ) from error
+
+
 def _numbers_as_arrays(structure: Structure) -> Any:
     """Turn the (nested) lists of numbers in a structure into arrays."""
     if isinstance(structure, Mapping):
@@ -86,5 +100,5 @@ def _numbers_as_arrays(structure: Structure) -> Any:
         while isinstance(inner, (list, tuple)) and inner:
             inner = inner[0]
         if isinstance(inner, (bool, int, float, np.generic)):
-            return np.asarray(structure)
+            return _stacked(structure)
     return structure

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from xplique_sal.arrangement import arrange
 from xplique_sal.errors import InvalidInputError, InvalidTargetError
+from xplique_sal.target_reading import Repeated, read_targets
 from xplique_sal.types import InputSpec, ModelInputs, Skeleton, Structure, leaves, skeleton_of
 from xplique_sal.validation import (
     as_array,
@@ -18,7 +19,7 @@ from xplique_sal.validation import (
     check_finite,
     check_input,
     common_length,
-    is_array,
+    dtype_of,
     is_batched,
     no_samples,
     wrong_number,
@@ -102,7 +103,7 @@ class ArraySamples(Samples):
             as_array(array, spec) for array, spec in zip(arrangement.flat, specs, strict=True)
         ]
         self.input_specs = [
-            check_input(array.shape, tf.as_dtype(array.dtype), spec)
+            check_input(array.shape, dtype_of(array), spec)
             for array, spec in zip(self._inputs, specs, strict=True)
         ]
         self.count = common_length(self._inputs)
@@ -113,7 +114,8 @@ class ArraySamples(Samples):
         self._specs = specs
         self._targets, self.for_targets = read_targets(targets, self.count)
         self.target_specs = [
-            tf.TensorSpec(array.shape[1:], tf.as_dtype(array.dtype)) for array in self._targets
+            tf.TensorSpec(array.shape[1:], dtype_of(array, InvalidTargetError))
+            for array in self._targets
         ]
         self._targets_checked = False
         self.fixed_batch = model.fixed_batch if model is not None else None
@@ -189,7 +191,8 @@ class DatasetSamples(Samples):
         if targets is not None:
             self._beside, self.for_targets = read_targets(targets, self.count)
             self.target_specs = [
-                tf.TensorSpec(array.shape[1:], tf.as_dtype(array.dtype)) for array in self._beside
+                tf.TensorSpec(array.shape[1:], dtype_of(array, InvalidTargetError))
+                for array in self._beside
             ]
 
     def first(self) -> list[Any]:
@@ -237,7 +240,7 @@ class DatasetSamples(Samples):
 
     def _check_all_used(self, count: int) -> None:
         for array in self._beside or ():
-            if not isinstance(array, _Repeated) and len(array) != count:
+            if not isinstance(array, Repeated) and len(array) != count:
                 raise wrong_number(len(array), f"{count} inputs or more")
 
     def check_targets(self, batch: Batch, check: Callable[[list[Any], int], None]) -> None:
@@ -264,62 +267,6 @@ def read(inputs: Structure, targets: Structure, model: ModelInputs | None) -> Sa
     if isinstance(inputs, tf.data.Dataset):
         return DatasetSamples(inputs, targets, model)
     return ArraySamples(inputs, targets, model)
-
-
-class _Repeated:
-    """One integer target, as long as any inputs."""
-
-    def __init__(self, value: Any, count: int | None) -> None:
-        self._value = np.asarray(value)
-        self._count = np.iinfo(np.int64).max if count is None else count
-        self.dtype = self._value.dtype
-        self.shape = (self._count,)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        return np.full(1, self._value, dtype or self.dtype)  # for checks: one stands for all
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        return np.full(len(range(*rows.indices(self._count))), self._value)
-
-
-def read_targets(targets: Structure, count: int | None) -> tuple[list[Any], Skeleton | None]:
-    """Return the arrays in `targets`, and how to pack them.
-
-    Raises
-    ------
-    InvalidTargetError
-        If they are not as many as the inputs, or not numbers.
-    """
-    if targets is None:
-        return [], None
-    if isinstance(targets, tf.data.Dataset):
-        raise InvalidTargetError(
-            "targets as an array",
-            "a dataset",
-            "Zip inputs and targets into one dataset: tf.data.Dataset.zip((x, y)).",
-        )
-    if isinstance(targets, list):
-        targets = np.asarray(targets)
-    parts = leaves(targets)
-    arrays: list[Any] = []
-    for part in parts:
-        array = part if is_array(part) else np.asarray(part)
-        if array.dtype == object or array.dtype == tf.string:
-            raise InvalidTargetError(
-                "targets that are numbers",
-                f"the dtype {array.dtype}",
-                "Pass class indices, or weights for each output.",
-            )
-        if len(array.shape) == 0:
-            arrays.append(_Repeated(array, count))
-            continue
-        if count is not None and len(array) != count:
-            raise wrong_number(len(array), f"{count} inputs", array.shape)
-        arrays.append(np.asarray(array) if isinstance(array, tf.Tensor) else array)
-    return arrays, skeleton_of(targets)
 
 
 def concatenate(parts: Sequence[Sequence[tf.Tensor | None]]) -> list[tf.Tensor | None]:

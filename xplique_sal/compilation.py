@@ -34,31 +34,49 @@ class Held:
     """A callable in a request: compared by ``==``, held weakly.
 
     An operator may close over its model; held strongly, it would keep the model alive. A bound
-    method is a new object at each access, and equal to the last one.
+    method is a new object at each access, and equal to the last one. What a callable holds (the
+    variables that it closes over, its attributes) is compared too: a trace has read it.
     """
 
     def __init__(self, target: Callable[..., Any]) -> None:
-        bound = inspect.ismethod(target)
-        self._reference = weakref.WeakMethod(target) if bound else weakref.ref(target)
+        # Of a bound method, which nobody keeps, its two parts.
+        parts = (target.__self__, target.__func__) if inspect.ismethod(target) else (target,)
+        self._parts = [weakref.ref(part) for part in parts]
+        self.look()
+
+    def look(self) -> None:
+        """Remember what the callable holds now."""
+        self._state = Fingerprint.of_callables(
+            part for reference in self._parts if (part := reference()) is not None
+        )
 
     @property
     def lives(self) -> bool:
         """Whether anybody else still holds the callable."""
-        return self._reference() is not None
+        return all(part() is not None for part in self._parts)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Held):
-            return False
-        mine, others = self._reference(), other._reference()
-        return mine is not None and (mine is others or bool(mine == others))
+        return (
+            isinstance(other, Held)
+            and len(self._parts) == len(other._parts)
+            and all(
+                _are_equal(mine(), others())
+                for mine, others in zip(self._parts, other._parts, strict=True)
+            )
+            and self._state == other._state
+        )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _are_equal(mine: Any, others: Any) -> bool:
+    return mine is not None and (mine is others or bool(mine == others))
 
 
 def weakly_referable(function: Any) -> Any:
     """Return a callable that does as `function` does, and to which a weak reference can be made."""
     try:
-        weakref.ref(function)
+        Held(function)
     except TypeError:
         return functools.partial(function)
     return function
@@ -152,6 +170,9 @@ def program(
             known = _of(model).find(fingerprint, request)
         if known is None:
             known = _trace(model, build, signature)
+            for part in request:
+                if isinstance(part, Held):
+                    part.look()  # the trace may have changed it: a counter of calls, say
             with _lock:
                 _of(model).add(fingerprint, request, known)
         return known

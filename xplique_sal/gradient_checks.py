@@ -11,6 +11,7 @@ import tensorflow as tf
 from xplique_sal.errors import (
     InvalidModelError,
     InvalidOperatorError,
+    InvalidParameterError,
     InvalidTargetError,
     NoGradientError,
     XpliqueSalError,
@@ -49,7 +50,7 @@ def modified(modifier: GradientModifier, gradient: tf.Tensor) -> tf.Tensor:
     """Return a gradient after a user's modifier, which must keep its shape."""
     result = tf.convert_to_tensor(modifier(gradient))
     if not result.shape.is_compatible_with(gradient.shape) or result.shape.rank is None:
-        raise InvalidOperatorError(
+        raise InvalidParameterError(
             f"a `grad_modifier` that keeps the gradient's shape {tuple(gradient.shape)}",
             f"one that returns {result.shape}",
             "A modifier works element by element; `reducer` reduces channels.",
@@ -77,26 +78,23 @@ def chosen_outputs(outputs: Any, count: int | None) -> np.ndarray:
     return outputs.astype(np.int32)
 
 
-def no_gradient(sources: Sequence[tf.Tensor], inner: bool) -> NoGradientError:
+def no_gradient(sources: Sequence[tf.Tensor], names: Sequence[str]) -> NoGradientError:
     """Return the error for a score that does not depend on its inputs."""
-    kinds = ", ".join(dict.fromkeys(tensor.dtype.name for tensor in sources))
+    named = ", ".join(names)
     if not any(tensor.dtype.is_floating for tensor in sources):
+        kinds = ", ".join(dict.fromkeys(tensor.dtype.name for tensor in sources))
         return NoGradientError(
-            "an input with a gradient",
-            f"inputs of dtype {kinds}, to which nothing can be differentiated",
-            "Choose the layer that makes numbers of them: `wrt_layer=` an embedding or a "
-            "rescaling layer. If they are numbers themselves, pass them as float32.",
+            f"a gradient with respect to {named}",
+            f"the dtype {kinds}, to which nothing can be differentiated",
+            "Choose the layer that makes numbers of it: `wrt_layer=` an embedding or a rescaling "
+            "layer. If it holds numbers, pass them as float32.",
         )
-    what = "the output of `wrt_layer`" if inner else "the input"
     return NoGradientError(
-        f"a score that depends on {what} by differentiable steps",
+        f"a score that depends on {named} by differentiable steps",
         "no gradient",
         "Look for an argmax, a rounding, a conversion to NumPy or another step without a gradient "
-        + (
-            "after that layer, or a layer that comes after what is explained."
-            if inner
-            else "between the input and the score, or an operator that does not use f(x)."
-        ),
+        "between it and the score; an operator that does not use f(x); or a layer that comes "
+        "after what is explained.",
     )
 
 

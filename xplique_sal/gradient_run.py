@@ -122,13 +122,11 @@ class GradientRun:
         traced: list[TracedModel] = []
         try:
             return self._gradient.program(samples, fixed, several, traced)
-        except XpliqueSalError:
-            raise
-        except Exception:
+        except Exception as error:
             # Targets of a wrong shape make an operator fail while it is traced.
             if traced and not several and traced[-1].output_shape.rank is not None:
                 self._check_targets(samples, batch, traced[-1])
-            if fixed is not None:
+            if fixed is not None or isinstance(error, XpliqueSalError):
                 raise
             program = self._gradient.program(samples, batch.size, several, traced)
             samples.fixed_batch = batch.size

@@ -206,7 +206,7 @@ class ScoreGradient:
         scale: tf.Tensor,
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
         if all(gradient is None for gradient in gradients):
-            raise no_gradient(sources, bool(f.wrt))
+            raise no_gradient(sources, self._view.names_of_sources(len(sources)))
         maps = []
         is_zero, is_finite = tf.constant(True), tf.constant(True)
         for gradient, axis in zip(gradients, self._channel_axes(len(sources)), strict=True):

@@ -30,24 +30,27 @@ def with_defaults(init: Callable[..., None], defaults: Mapping[str, Any]) -> Cal
 
 
 def with_inherited_sections(cls: type) -> str:
-    """Return a class's docstring with the sections of its bases that it does not have itself.
+    """Return a class's docstring with what its bases say of parameters and errors.
 
-    What a parameter means, and which errors it can cause, is written once, in the base.
+    What a parameter means, and which errors it can cause, is written once, in the class that
+    introduces it. Parameters come in the order of the signature.
     """
     text = inspect.cleandoc(cls.__doc__ or "")
-    for base in cls.__mro__[1:]:
-        sections = _sections(inspect.cleandoc(base.__doc__ or ""))
-        missing = {
-            title: section
-            for title, section in sections.items()
-            if title in ("Parameters", "Raises") and title not in _sections(text)
-        }
-        own = [text.index(f"{title}\n---") for title in _sections(text)]
-        start = min(own, default=len(text))
-        text = "\n\n".join(
-            part.strip() for part in (text[:start], *missing.values(), text[start:]) if part.strip()
-        )
-    return text + "\n"
+    own = _sections(text)
+    inherited = [_sections(inspect.cleandoc(base.__doc__ or "")) for base in cls.__mro__[1:]]
+    merged = {}
+    for title in ("Parameters", "Raises"):
+        entries: dict[str, str] = {}
+        for sections in (own, *inherited):
+            entries = {**_entries(sections.get(title, "")), **entries}
+        if title == "Parameters":
+            names = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
+            entries = {name: entries[name] for name in names if name in entries}
+        if entries:
+            merged[title] = "\n".join((title, "-" * len(title), *entries.values()))
+    opening = text[: min((text.index(section) for section in own.values()), default=len(text))]
+    rest = [section for title, section in own.items() if title not in merged]
+    return "\n\n".join(part.strip() for part in (opening, *merged.values(), *rest)) + "\n"
 
 
 def _sections(docstring: str) -> dict[str, str]:
@@ -55,6 +58,12 @@ def _sections(docstring: str) -> dict[str, str]:
     found = list(re.finditer(r"^([A-Z][a-z ]+)\n-{3,}$", docstring, re.MULTILINE))
     ends = [*(match.start() for match in found), len(docstring)][1:]
     return {
-        match.group(1): docstring[match.start() : end]
+        match.group(1): docstring[match.start() : end].strip()
         for match, end in zip(found, ends, strict=True)
     }
+
+
+def _entries(section: str) -> dict[str, str]:
+    """Return the entries of a section, each with its indented text, by name."""
+    found = re.finditer(r"^(\S.*)\n((?:[ ]{4}.*\n?|\n)+)", section + "\n", re.MULTILINE)
+    return {match.group(1): match.group(0).rstrip() for match in found}

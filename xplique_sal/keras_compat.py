@@ -26,12 +26,15 @@ _TRAINING_NAMES = frozenset(
 )
 
 
+#: What the two are imported as.
+NAMES = ("keras", "tf_keras")
+
 _PLAIN = frozenset({bool, int, float, str, type(None)})
 
 
 def _kerases() -> list[ModuleType]:
     # A Keras that is being imported by another thread has no `Model` yet.
-    loaded = (sys.modules.get(name) for name in ("keras", "tf_keras"))
+    loaded = (sys.modules.get(name) for name in NAMES)
     return [keras for keras in loaded if keras is not None and hasattr(keras, "Model")]
 
 

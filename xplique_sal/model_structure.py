@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import types
 import weakref
 import zlib
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from xplique_sal import keras_compat
 _SCALARS = frozenset({bool, int, str, type(None)})
 _PLAIN = (bool, int, str, bytes, type(None), complex, tf.DType, tf.TensorShape)
 #: Objects of these libraries are told apart by identity; a user's own are looked into.
-_LIBRARIES = ("keras", "tf_keras", "tensorflow", "numpy", "builtins", "functools", "threading")
+_LIBRARIES = (*keras_compat.NAMES, "tensorflow", "numpy", "builtins", "functools", "threading")
 _DEPTH = 4
 
 
@@ -46,9 +47,7 @@ class Fingerprint:
     """
 
     def __init__(self, model: Any) -> None:
-        self._seen: dict[int, int] = {}
-        self._living: list[weakref.ref[Any]] = []
-        self._immortal: list[Any] = []
+        self._start()
         parts: list[Any] = []
         for owner in owners(model):
             self._identify(owner, parts)
@@ -69,6 +68,33 @@ class Fingerprint:
                     self._describe(value, parts, _DEPTH)
         self._parts = tuple(parts)
 
+    @classmethod
+    def of_callables(cls, functions: Iterable[Any]) -> Fingerprint:
+        """Return that of what callables hold: closed over, as defaults, as attributes."""
+        self = cls.__new__(cls)
+        self._start()
+        parts: list[Any] = []
+        for function in functions:
+            for cell in getattr(function, "__closure__", None) or ():
+                with contextlib.suppress(ValueError):  # a variable that is not set yet
+                    self._describe(cell.cell_contents, parts, _DEPTH)
+            held = [
+                getattr(function, "__defaults__", None),
+                getattr(function, "__kwdefaults__", None),
+            ]
+            if isinstance(function, functools.partial):
+                held += [function.func, function.args, function.keywords]
+            if not isinstance(function, types.FunctionType) and not keras_compat.is_layer(function):
+                held.append(dict(getattr(function, "__dict__", {})))
+            self._describe(held, parts, _DEPTH)
+        self._parts = tuple(parts)
+        return self
+
+    def _start(self) -> None:
+        self._seen: set[int] = set()
+        self._living: list[weakref.ref[Any]] = []
+        self._immortal: list[Any] = []
+
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Fingerprint)
@@ -83,7 +109,13 @@ class Fingerprint:
         try:
             self._living.append(weakref.ref(value))
         except TypeError:
-            self._immortal.append(value)
+            # Objects with slots are what their slots hold; the rest is immutable, and kept.
+            slots = getattr(type(value), "__slots__", None)
+            if slots:
+                names = [slots] if isinstance(slots, str) else list(slots)
+                self._describe([getattr(value, name, None) for name in names], parts, 2)
+            else:
+                self._immortal.append(value)
 
     def _describe(self, value: Any, parts: list[Any], depth: int) -> None:
         if type(value) in _SCALARS or isinstance(value, _PLAIN):
@@ -107,7 +139,7 @@ class Fingerprint:
         else:
             self._identify(value, parts)
             if depth and _is_users_own(value) and id(value) not in self._seen:
-                self._seen[id(value)] = 1
+                self._seen.add(id(value))
                 for name, item in list(vars(value).items()):
                     parts.append(name)
                     self._describe(item, parts, depth - 1)

@@ -14,13 +14,13 @@ from xplique_sal.errors import (
     InvalidModelError,
     InvalidOperatorError,
     InvalidParameterError,
-    LayerNotFoundError,
 )
 from xplique_sal.graph_reading import before_final_activation, final_activation
+from xplique_sal.layer_calls import choose_output, is_wanted, one_call, one_tensor
 from xplique_sal.layer_paths import LayerCall
 from xplique_sal.model_call import check_model, invoke, is_differentiable
 from xplique_sal.rewiring import Rewirer, Rewiring
-from xplique_sal.types import ModelInputs, Skeleton, Structure, leaves, pack
+from xplique_sal.types import ModelInputs, Skeleton, Structure, pack
 
 _HALF = (tf.float16, tf.bfloat16)
 
@@ -63,7 +63,7 @@ class ModelView:
             )
         self.model = model
         self._output_layer = output_layer
-        self._output = output
+        self.output = output
         self.logits = bool(logits)
         self.wrt_layer = wrt_layer
         self.rule = backprop_modifiers.resolve(backprop_modifier)
@@ -75,7 +75,9 @@ class ModelView:
         """Return how maps are packed: as the inputs, or as the layers of `wrt_layer`."""
         if self.wrt_layer is None:
             return for_user
-        return 0 if isinstance(self.wrt_layer, (int, str)) else list(range(len(self.wrt_layer)))
+        if isinstance(self.wrt_layer, (list, tuple)):
+            return list(range(len(self.wrt_layer)))
+        return 0
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -83,7 +85,7 @@ class ModelView:
         rule = None
         if self.rule is not None:
             rule = compilation.Held(getattr(self.rule, "function", self.rule))
-        return (self._output_layer, self._output, self.logits, repr(self.wrt_layer), rule)
+        return (self._output_layer, self.output, self.logits, repr(self.wrt_layer), rule)
 
     @property
     def inputs(self) -> ModelInputs | None:
@@ -104,6 +106,15 @@ class ModelView:
     def _is_keras(self) -> bool:
         return keras_compat.is_layer(self.model)
 
+    def names_of_sources(self, count: int) -> list[str]:
+        """Return what each thing that is differentiated to is called."""
+        if self.wrt_layer is not None:
+            return [f"the layer {call.path!r}" for call in self.chosen_layers()[1]]
+        inputs = self.inputs
+        if inputs is not None and len(inputs.specs) == count:
+            return [f"the input {spec.name!r}" for spec in inputs.specs]
+        return ["the input"] if count == 1 else [f"the input {i}" for i in range(count)]
+
     @property
     def is_built(self) -> bool:
         """Whether the model has its variables."""
@@ -119,8 +130,8 @@ class ModelView:
 
     def chosen_layers(self) -> tuple[LayerCall | None, list[LayerCall]]:
         """Return the layer that is explained and those that are differentiated to."""
-        paths = [] if self.wrt_layer is None else self.wrt_layer
-        if isinstance(paths, (int, str)):
+        paths: Any = [] if self.wrt_layer is None else self.wrt_layer
+        if not isinstance(paths, (list, tuple)):
             paths = [paths]
         elif self.wrt_layer is not None and not paths:
             raise InvalidParameterError(
@@ -246,8 +257,9 @@ class TracedModel:
         """Return f(x) in the current graph."""
         output, calls = self._run(inputs, [self._explained.layer] if self._explained else [])
         if self._explained is not None:
-            output = _one_call(self._explained, calls)
-        output = self._choose_output(output)
+            output = one_call(self._explained, calls)
+        names = keras_compat.output_names(self._view.model) if self._explained is None else []
+        output = choose_output(output, self._view.output, names)
         if self._view.logits:
             output = before_final_activation(output)
         else:
@@ -263,7 +275,7 @@ class TracedModel:
         _, calls = self._run(inputs, inner)
 
         def output_of(path: Any) -> tf.Tensor:
-            output = _one_call(layer_paths.find(model, path), calls)
+            output = one_call(layer_paths.find(model, path), calls)
             return tf.cast(output, tf.float32) if output.dtype in _HALF else output
 
         return output_of
@@ -278,8 +290,8 @@ class TracedModel:
         def see(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
             output = original(*args, **kwargs)
             number = len(calls.setdefault(id(layer), []))
-            if self._tape is not None and _is_wanted(self._wrt_calls, layer, number):
-                output = self._watch(layer, output)
+            if self._tape is not None and is_wanted(self._wrt_calls, layer, number):
+                output = self._watch(output)
             calls[id(layer)].append(output)
             return output
 
@@ -295,7 +307,7 @@ class TracedModel:
                     "one that calls it several times",
                     "Compute f(x) once and use the result, or differentiate to the inputs.",
                 )
-            self.wrt = [_one_call(call, calls) for call in self._wrt_calls]
+            self.wrt = [one_tensor(call, calls) for call in self._wrt_calls]
         return output, calls
 
     @property
@@ -317,103 +329,13 @@ class TracedModel:
         """What the backprop modifier did, if there is one."""
         return None if self.rewirer is None else self.rewirer.done
 
-    def _watch(self, layer: Any, output: Any) -> tf.Tensor:
+    def _watch(self, output: Any) -> tf.Tensor:
         if not isinstance(output, tf.Tensor):
-            raise InvalidModelError(
-                "a `wrt_layer` that returns one tensor",
-                f"{layer.name!r}, which returns a {type(output).__name__}",
-                "Name a layer before or after it.",
-            )
+            return output  # refused when the model has run: Keras rewrites errors of its layers
         output = tf.identity(output)
         assert self._tape is not None
         self._tape.watch(output)
         return output
-
-    def _choose_output(self, outputs: Any) -> tf.Tensor:
-        choice = self._view._output
-        if isinstance(outputs, tf.Tensor):
-            if choice not in (None, 0, -1) and choice not in keras_compat.output_names(
-                self._view.model
-            ):
-                raise InvalidParameterError(
-                    "no `output`, because what is explained is one tensor",
-                    repr(choice),
-                    "Leave `output` out.",
-                )
-            return outputs
-        if isinstance(outputs, dict):
-            names = list(outputs)
-            flat = list(outputs.values())
-        elif isinstance(outputs, (list, tuple)):
-            flat = list(outputs)
-            names = []
-            if self._explained is None:
-                names = keras_compat.output_names(self._view.model)
-        else:
-            raise InvalidModelError(
-                "a model that returns tensors",
-                f"one that returns a {type(outputs).__name__}",
-                "Wrap it in a model that returns one tensor, or choose an `output_layer`.",
-            )
-        if len(flat) == 1 and choice is None:
-            choice = 0
-        if isinstance(choice, int) and -len(flat) <= choice < len(flat):
-            chosen = flat[choice]
-        elif choice in names:
-            chosen = flat[names.index(choice)]
-        else:
-            offered = ", ".join(map(repr, names)) or f"0 to {len(flat) - 1}"
-            error = InvalidModelError if choice is None else InvalidParameterError
-            raise error(
-                f"one of the {len(flat)} outputs to be chosen",
-                "none" if choice is None else repr(choice),
-                f"Pass `output=`, one of {offered}.",
-            )
-        if not isinstance(chosen, tf.Tensor):
-            raise InvalidModelError(
-                "an output that is one tensor",
-                f"a {type(chosen).__name__}",
-                "Choose an `output_layer`, or wrap the model in one that returns that tensor.",
-            )
-        return chosen
-
-
-def _is_wanted(calls: list[LayerCall], layer: Any, number: int) -> bool:
-    return any(call.layer is layer and call.call in (None, number) for call in calls)
-
-
-def _one_call(wanted: LayerCall, calls: dict[int, list[Any]]) -> Any:
-    """Return the output of the call of a layer that is wanted, of those that were seen."""
-    path = wanted.path
-    outputs = calls.get(id(wanted.layer), [])
-    if not outputs:
-        raise InvalidModelError(
-            f"the layer {path!r} to be called when the model runs",
-            "a model that does not call it, or calls it where it cannot be seen",
-            "Choose another layer. An input layer is not called; a function that TensorFlow "
-            "compiled before hides the layers inside it.",
-        )
-    graph = tf.compat.v1.get_default_graph()
-    if any(part.graph is not graph for part in leaves(outputs) if hasattr(part, "graph")):
-        raise InvalidModelError(
-            f"the layer {path!r} to be called in the model's own graph",
-            "a call inside a loop, a branch or a compiled function",
-            "Choose the layer that contains the loop.",
-        )
-    if wanted.call is None and len(outputs) > 1:
-        raise InvalidModelError(
-            f"the layer {path!r} to be called once",
-            f"{len(outputs)} calls",
-            f"Choose one of them: {path + ':0'!r} to {path + f':{len(outputs) - 1}'!r}.",
-        )
-    number = wanted.call or 0
-    if number >= len(outputs):
-        raise LayerNotFoundError(
-            f"a call of {path!r} between 0 and {len(outputs) - 1}",
-            f"{number}",
-            f"Choose one of {path + ':0'!r} to {path + f':{len(outputs) - 1}'!r}.",
-        )
-    return outputs[number]
 
 
 class PlainFunction:

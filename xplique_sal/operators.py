@@ -261,7 +261,10 @@ def _cosine(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.math.l2_normalize(first, -1) * tf.math.l2_normalize(second, -1), -1)
 
 
-#: The built-in operators as an enumeration, named as in Xplique.
 Tasks = enum.Enum(  # type: ignore[misc]
     "Tasks", {name.upper().replace(" ", "_"): name for name in _registry}, type=str
 )
+Tasks.__doc__ = """The built-in operators as an enumeration, with the names that Xplique gives them.
+
+A member does as its name: ``operator=Tasks.REGRESSION`` is ``operator="regression"``.
+"""

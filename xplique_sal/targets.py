@@ -48,7 +48,8 @@ def weighted_score(output: tf.Tensor, targets: Any, channel_axis: int = -1) -> t
             )
         weights = tf.one_hot(tf.argmax(outputs, -1), tf.shape(outputs)[-1], dtype=outputs.dtype)
     elif targets.shape.rank == 1:
-        weights = tf.one_hot(targets, tf.shape(outputs)[-1], dtype=outputs.dtype)
+        indices = tf.cast(targets, tf.int64)
+        weights = tf.one_hot(indices, tf.shape(outputs)[-1], dtype=outputs.dtype)
     else:
         weights = tf.cast(targets, outputs.dtype)
     return tf.reduce_sum(outputs * weights, -1)

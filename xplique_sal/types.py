@@ -110,7 +110,7 @@ def skeleton_of(structure: Structure) -> Skeleton:
             numbered = {key: number(part[key]) for key in sorted(part)}
             return {key: numbered[key] for key in part}
         if isinstance(part, (list, tuple)):
-            return _like(part, [number(item) for item in part])
+            return like(part, [number(item) for item in part])
         return next(positions)
 
     return number(structure)
@@ -121,11 +121,12 @@ def pack(skeleton: Skeleton, flat: Sequence[Any]) -> Structure:
     if isinstance(skeleton, dict):
         return {key: pack(part, flat) for key, part in skeleton.items()}
     if isinstance(skeleton, (list, tuple)):
-        return _like(skeleton, [pack(part, flat) for part in skeleton])
+        return like(skeleton, [pack(part, flat) for part in skeleton])
     return flat[skeleton]
 
 
-def _like(part: Any, items: list[Any]) -> Any:
+def like(part: Any, items: list[Any]) -> Any:
+    """Return a list, tuple or named tuple of the kind of `part` with other items."""
     if hasattr(part, "_fields"):
         return type(part)(*items)
     return tuple(items) if isinstance(part, tuple) else items

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal.errors import InvalidInputError, InvalidParameterError, InvalidTargetError
+from xplique_sal.errors import (
+    InvalidInputError,
+    InvalidParameterError,
+    InvalidTargetError,
+    XpliqueSalError,
+)
 from xplique_sal.types import InputSpec
 
 _SHAPES = "(N, W), (N, T, W), (N, H, W, C) or (N, D, H, W, C)"
@@ -60,8 +65,7 @@ def check_finite(array: Any, start: int, spec: InputSpec) -> None:
     ------
     InvalidInputError
     """
-    dtype = tf.as_dtype(array.dtype)
-    if not dtype.is_floating:
+    if not tf.as_dtype(array.dtype).is_floating:
         return
     if isinstance(array, tf.Tensor):
         finite = tf.math.is_finite(array)
@@ -97,6 +101,23 @@ def check_batch_size(batch_size: Any) -> None:
         )
 
 
+def dtype_of(array: Any, error: type[XpliqueSalError] = InvalidInputError) -> tf.DType:
+    """Return the dtype of an array for TensorFlow.
+
+    Raises
+    ------
+    InvalidInputError, or `error`
+        If TensorFlow has none like it.
+    """
+    try:
+        dtype = tf.as_dtype(array.dtype)
+    except TypeError:
+        dtype = tf.variant
+    if dtype.is_bool or dtype.is_integer or dtype.is_floating or dtype == tf.string:
+        return dtype
+    raise error("numbers", f"the dtype {array.dtype}", "Convert them to a number type.")
+
+
 def as_array(value: Any, spec: InputSpec) -> Any:
     """Return an input as something that is sliced like an array, if it can be.
 
@@ -111,7 +132,7 @@ def as_array(value: Any, spec: InputSpec) -> Any:
             f"a {type(value).__name__}",
             "Convert it: `to_tensor()` of a ragged tensor, `tf.sparse.to_dense` of a sparse one.",
         )
-    if isinstance(value, tf.Tensor):
+    if isinstance(value, (tf.Tensor, tf.Variable)):
         if not hasattr(value, "numpy"):
             raise InvalidInputError(
                 f"an array or an eager tensor{where}",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from xplique_sal import Saliency
 from xplique_sal.arrangement import arrange
 from xplique_sal.errors import InvalidInputError
 from xplique_sal.types import InputSpec, ModelInputs, leaves, pack, skeleton_of
@@ -183,8 +184,6 @@ def test_the_inputs_are_not_copied():
 
 def test_a_model_of_two_inputs_gets_each_in_its_place(keras):
     """End to end: the gradient of 2·a + 3·b is 2 and 3, however they are given."""
-    from xplique_sal import Saliency
-
     inputs = [keras.Input((1,), name=name) for name in ("b", "a")]
     dense = keras.layers.Dense(1, use_bias=False)
     model = keras.Model(inputs, dense(keras.layers.Concatenate()(inputs)))
@@ -200,9 +199,7 @@ def test_a_model_of_two_inputs_gets_each_in_its_place(keras):
 
 
 def test_a_model_of_a_dict_gets_each_in_its_place(keras):
-    from xplique_sal import Saliency
-
-    inputs = {name: keras.Input((1,), name=f"input_{name}") for name in ("z", "a")}
+    inputs = {name: keras.Input((1,), name=name) for name in ("z", "a")}
     dense = keras.layers.Dense(1, use_bias=False)
     model = keras.Model(inputs, dense(keras.layers.Concatenate()([inputs["z"], inputs["a"]])))
     dense.set_weights([np.array([[3.0], [2.0]])])

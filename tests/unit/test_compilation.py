@@ -331,3 +331,58 @@ def test_programs_of_dead_operators_are_dropped(keras, rng):
         gc.collect()
     Saliency(model)(x, y)
     assert len(compilation._programs[id(model)]._entries) == 1
+
+
+class Power:
+    def __init__(self, power):
+        self.power = power
+
+    def __call__(self, f, x, y):
+        return f(x)[:, 0] ** self.power
+
+    def score(self, f, x, y):
+        return self(f, x, y)
+
+
+@pytest.mark.parametrize("kind", ["attribute", "method", "closure", "array"])
+def test_an_operator_that_changed_is_seen(keras, rng, kind):
+    model, (x, _) = network(keras), table(rng)
+    state = Power(1)
+    factor = np.ones(3, "float32")
+    power = 1
+
+    def closing(f, x, y):
+        return f(x)[:, 0] ** power
+
+    def scaled(f, x, y):
+        return tf.reduce_sum(f(x) * factor, -1)
+
+    operator = {"attribute": state, "method": state.score, "closure": closing, "array": scaled}[
+        kind
+    ]
+    explainer = Saliency(model, operator=operator)
+    first = explainer(x)
+    before = trace_count()
+    np.testing.assert_array_equal(explainer(x), first)
+    assert trace_count() == before
+    state.power, power, factor[1] = 2, 2, 5.0
+    second = explainer(x)
+    assert trace_count() == before + 1
+    if kind == "array":
+        expected = saliency(lambda x: tf.reduce_sum(model(x) * factor, -1), x)
+    else:
+        expected = saliency(lambda x: model(x)[:, 0] ** 2, x)
+    np.testing.assert_allclose(second, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_operator_that_counts_its_calls_is_traced_once(keras, rng):
+    model, (x, _) = network(keras), table(rng)
+    calls = []
+
+    def counting(f, x, y):
+        calls.append(1)
+        return f(x)[:, 0]
+
+    for _ in range(3):
+        Saliency(model, operator=counting)(x)
+    assert len(calls) == 1

@@ -61,7 +61,7 @@ class BlackBoxExplainer(abc.ABC):
         check_batch_size(batch_size)
         self._operator = operators.resolve(operator)
         self._has_own_operator = operator is not None
-        self._batch_size = batch_size
+        self._batch_size = None if batch_size is None else int(batch_size)
         self._warned: set[str] = set()
         #: f: callable on a batch, returning what is explained.
         self.model: ModelView | PlainFunction = function_of(model)
@@ -317,13 +317,6 @@ class WhiteBoxExplainer(BlackBoxExplainer):
         What is explained: ``None`` is the model's output; an integer indexes ``model.layers``; a
         string is a layer's name, or a path through nested models such as ``"backbone/conv5"``.
         ``"name:1"`` is the second call of a layer that is called more than once.
-    batch_size
-        The most samples that the model is given at once, which bounds the memory needed; ``None``
-        is all at once.
-    operator
-        The score to explain: a callable g(f, x, y) that returns one score for each sample, (N,);
-        a member of `Tasks` or a task's name. ``None`` is Σ f(x)·y over the outputs. One that
-        returns a scalar for its whole batch is given one sample at a time.
     reducer
         How the channels of images are reduced: ``"max"``, ``"mean"``, ``"min"``, ``"sum"`` or
         ``None``.
@@ -387,7 +380,7 @@ class WhiteBoxExplainer(BlackBoxExplainer):
                 view, self._operator.function, grad_modifiers.resolve(grad_modifier), reducer
             ),
             self._operator.check_targets,
-            batch_size,
+            self._batch_size,
             wrt_layer is not None,
         )
 
