@@ -121,11 +121,27 @@ def wrong_length(
             "Return one score for each sample: reduce over all axes but the first.",
         )
     shapes = ", ".join(str(tuple(map_.shape)) for map_ in maps)
+    actual = f"the shape {shapes}"
+    if inner:
+        return _folded(actual)
     return InvalidModelError(
         f"a gradient for each of {size} samples",
-        f"the shape {shapes}",
-        "The layer folds other axes into the first, as inside `TimeDistributed`: choose the "
-        "layer around it."
-        if inner
-        else "The model must keep samples on the first axis.",
+        actual,
+        "The model must keep samples on the first axis.",
+    )
+
+
+def folded_axes(error: tf.errors.InvalidArgumentError) -> InvalidModelError:
+    """Return the error for an inner layer with which TensorFlow could not go on."""
+    lines = [line.strip() for line in error.message.splitlines() if line.strip()]
+    reason = next((line for line in lines if "ncompatible" in line or "must" in line), lines[0])
+    return _folded(f"what made TensorFlow stop: {reason}")
+
+
+def _folded(actual: str) -> InvalidModelError:
+    return InvalidModelError(
+        "an inner layer with one row for each sample",
+        actual,
+        "A layer inside `TimeDistributed` folds time steps into the first axis: choose the layer "
+        "around it.",
     )

@@ -11,7 +11,7 @@ import tensorflow as tf
 from xplique_sal.batching import Batch, Samples, concatenate
 from xplique_sal.compilation import Program
 from xplique_sal.errors import InvalidOperatorError, XpliqueSalError
-from xplique_sal.gradient_checks import chosen_outputs, not_finite, wrong_length
+from xplique_sal.gradient_checks import chosen_outputs, folded_axes, not_finite, wrong_length
 from xplique_sal.gradients import NOT_FINITE, ZERO, Facts, ScoreGradient, is_small
 from xplique_sal.model_view import TracedModel
 from xplique_sal.targets import TargetCheck, number_of_outputs
@@ -38,7 +38,7 @@ class GradientRun:
     batch_size
         The most samples that the model is given at once; ``None`` is all.
     inner
-        Whether the gradient is one with respect to inner layers.
+        Whether an inner layer is explained, or differentiated to.
     """
 
     def __init__(
@@ -148,7 +148,12 @@ class GradientRun:
         scale = _HALF_SCALE if program.facts.in_float16 else 1.0
         while True:
             arguments = map(tf.convert_to_tensor, (*tensors, *extra, scale, at_once))
-            maps, scores, status = program(*arguments)
+            try:
+                maps, scores, status = program(*arguments)
+            except tf.errors.InvalidArgumentError as error:
+                if self._inner:
+                    raise folded_axes(error) from error
+                raise
             codes = status.numpy()
             if scale == 1.0 or not (codes == NOT_FINITE).any():
                 break

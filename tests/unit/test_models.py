@@ -600,3 +600,18 @@ def test_estimators_of_other_libraries_are_refused():
     linear_model = pytest.importorskip("sklearn.linear_model")
     with pytest.raises(InvalidModelError, match="black-box"):
         Saliency(linear_model.LogisticRegression())
+
+
+def test_a_layer_that_folds_time_steps_into_samples_is_an_error(keras, rng):
+    inner = keras.layers.Dense(3, name="inner")
+    inputs = keras.layers.Input((4, 5))
+    hidden = keras.layers.TimeDistributed(inner, name="steps")(inputs)
+    model = keras.Model(inputs, keras.layers.Flatten()(hidden))
+    x = images(rng, 4, 5)
+    with pytest.raises(InvalidModelError, match=r"TimeDistributed|'steps/inner:0'"):
+        Saliency(model, "steps/inner")(x, CLASSES)
+    with pytest.raises(InvalidModelError, match=r"TimeDistributed|'steps/inner:0'"):
+        Saliency(model, wrt_layer="steps/inner")(x, CLASSES)
+    assert_close(
+        Saliency(model, "steps")(x, 1), saliency(lambda x: tf.reduce_mean(inner(x)[..., 1], 1), x)
+    )

@@ -381,7 +381,7 @@ class WhiteBoxExplainer(BlackBoxExplainer):
             ),
             self._operator.check_targets,
             self._batch_size,
-            wrt_layer is not None,
+            wrt_layer is not None or output_layer is not None,
         )
 
     def _explain_batch(self, samples: Samples, batch: Batch) -> Explained:
