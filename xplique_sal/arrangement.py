@@ -64,6 +64,33 @@ def arrange(inputs: Structure, model_inputs: ModelInputs | None) -> Arrangement:
     return Arrangement(flat, model_inputs.skeleton, for_user)
 
 
+def with_batch_axis(array: Any, rank: int | None) -> Any:
+    """Return samples with their batch axis, which is added to a single one.
+
+    Parameters
+    ----------
+    array
+        One sample, or samples.
+    rank
+        The rank of one sample. Where the model does not tell it (``None``), a first axis of length
+        one is taken for the batch axis.
+
+    Raises
+    ------
+    InvalidInputError
+        If the rank is neither that of a sample nor of a batch.
+    """
+    given = len(array.shape)
+    if rank is not None and given not in (rank, rank + 1):
+        raise InvalidInputError(
+            f"a sample of rank {rank}, or {rank + 1} with its batch axis",
+            f"the shape {tuple(array.shape)}",
+            "Pass one sample as the model takes it.",
+        )
+    has_axis = given == rank + 1 if rank is not None else given > 1 and array.shape[0] == 1
+    return array if has_axis else array[np.newaxis]
+
+
 def _keys(model_inputs: ModelInputs) -> list[str]:
     """Return the name of each input in the model's order: its dict key, if it takes a dict."""
     if isinstance(model_inputs.skeleton, dict):

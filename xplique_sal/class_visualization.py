@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from xplique_sal import compilation
-from xplique_sal.arrangement import arrange
+from xplique_sal.arrangement import arrange, with_batch_axis
 from xplique_sal.ascent import (
     Adam,
     Best,
@@ -239,33 +239,6 @@ def _start(view: ModelView, image: Any, count: int) -> np.ndarray:
             "Resize it, or leave it out to start from black.",
         )
     return np.repeat(start, count // len(start), axis=0)
-
-
-def with_batch_axis(array: Any, rank: int | None) -> Any:
-    """Return samples with their batch axis, which is added to a single one.
-
-    Parameters
-    ----------
-    array
-        One sample, or samples.
-    rank
-        The rank of one sample. Where the model does not tell it (``None``), a first axis of length
-        one is taken for the batch axis.
-
-    Raises
-    ------
-    InvalidInputError
-        If the rank is neither that of a sample nor of a batch.
-    """
-    given = len(array.shape)
-    if rank is not None and given not in (rank, rank + 1):
-        raise InvalidInputError(
-            f"a sample of rank {rank}, or {rank + 1} with its batch axis",
-            f"the shape {tuple(array.shape)}",
-            "Pass one sample as the model takes it.",
-        )
-    has_axis = given == rank + 1 if rank is not None else given > 1 and array.shape[0] == 1
-    return array if has_axis else array[np.newaxis]
 
 
 def _ends_in_probabilities(view: ModelView, images: np.ndarray) -> bool:

@@ -11,8 +11,26 @@ from xplique_sal.layer_paths import LayerCall
 from xplique_sal.types import leaves
 
 
-def one_call(wanted: LayerCall, calls: dict[int, list[Any]]) -> Any:
-    """Return the output of the call of a layer that is wanted, of those that were seen."""
+def one_call(wanted: LayerCall, calls: dict[int, list[Any]], graph: Any) -> Any:
+    """Return the output of the call of a layer that is wanted.
+
+    Parameters
+    ----------
+    wanted
+        The layer, and which of its calls.
+    calls
+        The outputs of the calls of each layer, by its id.
+    graph
+        The graph in which the model ran.
+
+    Raises
+    ------
+    InvalidModelError
+        If the layer was not called, was called in another graph, or several times and none of
+        them was chosen.
+    LayerNotFoundError
+        If it was not called so often.
+    """
     path = wanted.path
     outputs = calls.get(id(wanted.layer), [])
     if not outputs:
@@ -22,7 +40,6 @@ def one_call(wanted: LayerCall, calls: dict[int, list[Any]]) -> Any:
             "Choose another layer. An input layer is not called; a function that TensorFlow "
             "compiled before hides the layers inside it.",
         )
-    graph = tf.compat.v1.get_default_graph()
     if any(part.graph is not graph for part in leaves(outputs) if hasattr(part, "graph")):
         raise InvalidModelError(
             f"the layer {path!r} to be called in the model's own graph",
@@ -45,9 +62,9 @@ def one_call(wanted: LayerCall, calls: dict[int, list[Any]]) -> Any:
     return outputs[number]
 
 
-def one_tensor(wanted: LayerCall, calls: dict[int, list[Any]]) -> tf.Tensor:
+def one_tensor(wanted: LayerCall, calls: dict[int, list[Any]], graph: Any) -> tf.Tensor:
     """Return the output of the call that is wanted, which must be one tensor."""
-    output = one_call(wanted, calls)
+    output = one_call(wanted, calls, graph)
     if not isinstance(output, tf.Tensor):
         raise InvalidModelError(
             "a `wrt_layer` that returns one tensor",

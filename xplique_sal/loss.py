@@ -94,7 +94,7 @@ class LayerOutputs:
         """Return the channel axis of a layer's output; of the images for ``None``."""
         if layer is None:
             return self._model_function.channel_axis
-        found = layer_paths.find(self._model_function._view.model, layer)
+        found = layer_paths.find(self._model_function.view.model, layer)
         return keras_compat.channel_axis(found.layer)
 
 

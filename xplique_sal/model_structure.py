@@ -125,24 +125,29 @@ class Fingerprint:
         elif isinstance(value, np.ndarray) and value.dtype != object:
             # A trace keeps a copy of an array, which can be written to in place.
             parts += (value.shape, value.dtype.str, zlib.crc32(np.ascontiguousarray(value).data))
-        elif depth and isinstance(value, (list, tuple)):
-            parts.append(len(value))
-            for item in list(value):
-                self._describe(item, parts, depth - 1)
-        elif depth and isinstance(value, Mapping):
-            parts.append(len(value))
-            for key, item in list(value.items()):
-                parts.append(repr(key))
-                self._describe(item, parts, depth - 1)
+        elif isinstance(value, (list, tuple, Mapping)):
+            self._describe_items(value, parts, depth)
         elif isinstance(value, Set):
             parts.append(sorted(map(repr, value)))
         else:
             self._identify(value, parts)
             if depth and _is_users_own(value) and id(value) not in self._seen:
                 self._seen.add(id(value))
-                for name, item in list(vars(value).items()):
-                    parts.append(name)
-                    self._describe(item, parts, depth - 1)
+                self._describe_items(vars(value), parts, depth - 1)
+
+    def _describe_items(self, container: Any, parts: list[Any], depth: int) -> None:
+        if id(container) in self._seen:
+            return  # one that holds itself
+        self._seen.add(id(container))
+        parts.append(len(container))
+        if isinstance(container, Mapping):
+            for key, item in list(container.items()):
+                parts.append(repr(key))
+                self._describe(item, parts, depth)
+        else:
+            for item in list(container):
+                self._describe(item, parts, depth)
+        self._seen.discard(id(container))
 
 
 def _is_symbolic(value: Any) -> bool:

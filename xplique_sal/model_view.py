@@ -240,10 +240,11 @@ class TracedModel:
     """
 
     def __init__(self, view: ModelView, tape: tf.GradientTape | None = None) -> None:
-        self._view = view
+        self.view = view
         self._tape = tape
         self._explained, self._wrt_calls = view.chosen_layers()
         self.rewirer = Rewirer(view.rule) if view.rule is not None else None
+        self._graph: Any = None
         self.wrt: list[tf.Tensor] = []
         self.explained: tf.Tensor | None = None
         self.activation: str | None = None
@@ -257,10 +258,10 @@ class TracedModel:
         """Return f(x) in the current graph."""
         output, calls = self._run(inputs, [self._explained.layer] if self._explained else [])
         if self._explained is not None:
-            output = one_call(self._explained, calls)
-        names = keras_compat.output_names(self._view.model) if self._explained is None else []
-        output = choose_output(output, self._view.output, names)
-        if self._view.logits:
+            output = one_call(self._explained, calls, self._graph)
+        names = keras_compat.output_names(self.view.model) if self._explained is None else []
+        output = choose_output(output, self.view.output, names)
+        if self.view.logits:
             output = before_final_activation(output)
         else:
             self.activation = final_activation(output)
@@ -270,21 +271,23 @@ class TracedModel:
     @tf.autograph.experimental.do_not_convert
     def layers(self, inputs: Structure) -> Callable[[Any], tf.Tensor]:
         """Run the model once, and return a function from a layer's path to its output."""
-        model = self._view.model
+        model = self.view.model
         inner = list(keras_compat.all_layers(model))[1:] if keras_compat.is_layer(model) else []
         _, calls = self._run(inputs, inner)
+        graph = self._graph
 
         def output_of(path: Any) -> tf.Tensor:
-            output = one_call(layer_paths.find(model, path), calls)
+            output = one_call(layer_paths.find(model, path), calls, graph)
             return tf.cast(output, tf.float32) if output.dtype in _HALF else output
 
         return output_of
 
     def _run(self, inputs: Structure, layers: list[Any]) -> tuple[Any, dict[int, list[Any]]]:
         """Run the model; return its output, and those of each call of `layers` by their id."""
-        model = self._view.model
-        given, for_model, _ = arrange(inputs, self._view.inputs)
-        flat = [self._view.cast(position, value) for position, value in enumerate(given)]
+        self._graph = tf.compat.v1.get_default_graph()
+        model = self.view.model
+        given, for_model, _ = arrange(inputs, self.view.inputs)
+        flat = [self.view.cast(position, value) for position, value in enumerate(given)]
         calls: dict[int, list[Any]] = {}
 
         def see(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -307,7 +310,7 @@ class TracedModel:
                     "one that calls it several times",
                     "Compute f(x) once and use the result, or differentiate to the inputs.",
                 )
-            self.wrt = [one_tensor(call, calls) for call in self._wrt_calls]
+            self.wrt = [one_tensor(call, calls, self._graph) for call in self._wrt_calls]
         return output, calls
 
     @property

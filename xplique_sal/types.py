@@ -31,13 +31,6 @@ class GradientModifier(Protocol):
         """Return a tensor of the shape of `gradients`."""
 
 
-class Reducer(Protocol):
-    """A reduction over the channel axis that keeps the axis with length one."""
-
-    def __call__(self, gradients: tf.Tensor, axis: int, /) -> tf.Tensor:
-        """Return `gradients` with `axis` reduced to length one."""
-
-
 class InputSpec(NamedTuple):
     """What a model says about one of its inputs; ``None`` stands for what it does not say."""
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from xplique_sal import keras_compat
-from xplique_sal.arrangement import arrange
+from xplique_sal.arrangement import arrange, with_batch_axis
 from xplique_sal.attributions.saliency import Saliency
-from xplique_sal.class_visualization import visualize_class, with_batch_axis
+from xplique_sal.class_visualization import visualize_class
 from xplique_sal.errors import InvalidInputError, InvalidTargetError
 from xplique_sal.layer_paths import find
 from xplique_sal.loss import Loss, weighted_sum

@@ -19,6 +19,7 @@ from xplique_sal.gradients import ScoreGradient
 from xplique_sal.inheritance import with_defaults, with_inherited_sections
 from xplique_sal.model_view import ModelView, PlainFunction, function_of
 from xplique_sal.rewiring import Rewiring
+from xplique_sal.targets import check_classes
 from xplique_sal.types import Explained, GradientModifier, Operator, Structure, pack
 from xplique_sal.validation import check_batch_size
 
@@ -60,7 +61,6 @@ class BlackBoxExplainer(abc.ABC):
     ) -> None:
         check_batch_size(batch_size)
         self._operator = operators.resolve(operator)
-        self._has_own_operator = operator is not None
         self._batch_size = None if batch_size is None else int(batch_size)
         self._warned: set[str] = set()
         #: f: callable on a batch, returning what is explained.
@@ -197,7 +197,7 @@ class BlackBoxExplainer(abc.ABC):
         Raises
         ------
         InvalidOperatorError
-            If the explainer has an operator of its own, which says what to explain itself.
+            If the explainer's operator has other targets than outputs.
         InvalidTargetError
             If there is no such output.
         InvalidInputError
@@ -212,10 +212,10 @@ class BlackBoxExplainer(abc.ABC):
         return self._joined(samples, explain_batch, verbose)[0]
 
     def _check_outputs(self, outputs: Any) -> np.ndarray | None:
-        if self._operator.function is not operators.classification:
+        if self._operator.check_targets is not check_classes:
             raise InvalidOperatorError(
-                "the default operator, which explains outputs one by one",
-                "an operator of its own",
+                "an operator of which a target is an output, as of the default operator",
+                "one with targets of another kind",
                 "Call `explain` with the targets that it takes, or leave `operator` out.",
             )
         if outputs is None:
@@ -278,8 +278,8 @@ class BlackBoxExplainer(abc.ABC):
         if explained.activation == "Softmax":
             self._warn_once(
                 "The output of a softmax is explained. Where it saturates, its gradient vanishes, "
-                "and a map can show what lowers the other classes: pass logits=True to explain "
-                "the score before it."
+                "and a map can show what lowers the other classes: pass logits=True, or name the "
+                "layer before it, to explain the score itself."
             )
         if explained.zero_sample is not None:
             self._warn_once(
