@@ -3,7 +3,8 @@
 PYTHON ?= python3
 KERAS ?= 2
 SEED ?= 0
-OUTPUT ?= demo.png
+WHAT ?= saliency
+OUTPUT ?=
 WORKERS ?= 2
 
 VENV := .venv
@@ -31,8 +32,9 @@ export NO_MKDOCS_2_WARNING ?= 1
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed-demo ## train, explain and write demo.png (KERAS=2|3, SEED=0, OUTPUT=demo.png)
-	$(BIN)/python -m xplique_sal.demo --keras $(KERAS) --seed $(SEED) --output $(OUTPUT)
+demo: $(VENV)/.installed-demo ## train, explain and write demo.png (KERAS=2|3, SEED=0, OUTPUT=..., WHAT=...)
+	$(BIN)/python -m xplique_sal.demo --what $(WHAT) --keras $(KERAS) --seed $(SEED) \
+		$(if $(OUTPUT),--output $(OUTPUT))
 
 test: $(VENV)/.installed-test ## run the tests
 	$(BIN)/python -m pytest -n $(WORKERS)

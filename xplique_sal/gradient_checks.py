@@ -41,7 +41,7 @@ def checked_scores(scores: Any, batch: int | None) -> tuple[tf.Tensor, bool]:
     wrong = shape.rank != 1 or (shape[0] is not None and shape[0] != batch)
     if wrong:
         raise InvalidOperatorError(
-            "scores of shape (N,), one for each sample", f"the shape {tuple(shape)}", remedy
+            "scores of shape (N,), one for each sample", f"the shape {shape}", remedy
         )
     return scores, False
 

@@ -29,6 +29,9 @@ _TRAINING_NAMES = frozenset(
 #: What the two are imported as.
 NAMES = ("keras", "tf_keras")
 
+#: How the names of settings end that say how weights are made and trained.
+_OF_TRAINING = ("_initializer", "_regularizer", "_constraint")
+
 _PLAIN = frozenset({bool, int, float, str, type(None)})
 
 
@@ -93,13 +96,16 @@ def _own_names(keras: ModuleType) -> frozenset[str]:
 
 
 def user_attributes(layer: Any) -> dict[str, Any]:
-    """Return the attributes of a layer without those that Keras keeps for itself."""
+    """Return the attributes of a layer that can matter to what it computes.
+
+    Left out is what Keras keeps for itself, and what matters to training alone.
+    """
     keras = _keras_of(layer)
     own = _own_names(keras) if keras is not None else frozenset()
     return {
         name: value
         for name, value in list(vars(layer).items())
-        if name not in own and not name.startswith("_self_")
+        if name not in own and not name.startswith("_self_") and not name.endswith(_OF_TRAINING)
     }
 
 
@@ -108,11 +114,11 @@ def policy(layer: Any) -> tuple[str, str]:
     return str(layer.compute_dtype), str(layer.dtype)
 
 
-def children(layer: Any) -> list[Any]:
+def children(layer: Any, attributes: dict[str, Any] | None = None) -> list[Any]:
     """Return the layers directly inside `layer`, in order, each once.
 
-    They are those that it lists (`layers`, `operations`) and those that it keeps as attributes,
-    also in lists and dicts.
+    They are those that it lists, and those that it keeps as attributes (`user_attributes`, if they
+    are known already), also in lists and dicts.
     """
     found: dict[int, Any] = {}
     types = _layer_types()
@@ -126,23 +132,29 @@ def children(layer: Any) -> list[Any]:
 
     if is_model(layer):
         collect(list(layer.layers), 1)
-    for value in user_attributes(layer).values():
+    for value in (user_attributes(layer) if attributes is None else attributes).values():
         if type(value) not in _PLAIN:
             collect(value, 2)
     found.pop(id(layer), None)
     return list(found.values())
 
 
-def all_layers(layer: Any) -> Iterator[Any]:
-    """Yield `layer` and every layer inside it, at any depth, each once, parents first."""
+def walk(layer: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield `layer` and every layer inside it, each once, parents first, with its attributes."""
     seen = {id(layer)}
     waiting = [layer]
     while waiting:
         current = waiting.pop()
-        yield current
-        inner = [child for child in children(current) if id(child) not in seen]
+        attributes = user_attributes(current)
+        yield current, attributes
+        inner = [child for child in children(current, attributes) if id(child) not in seen]
         seen.update(map(id, inner))
         waiting.extend(reversed(inner))
+
+
+def all_layers(layer: Any) -> Iterator[Any]:
+    """Yield `layer` and every layer inside it, at any depth, each once, parents first."""
+    return (inner for inner, _ in walk(layer))
 
 
 def is_built(layer: Any) -> bool:

@@ -22,20 +22,23 @@ _LIBRARIES = (*keras_compat.NAMES, "tensorflow", "numpy", "builtins", "functools
 _DEPTH = 4
 
 
-def owners(model: Any) -> list[Any]:
-    """Return the model and every layer and `tf.Module` inside it, each once."""
+def owners(model: Any) -> list[tuple[Any, dict[str, Any]]]:
+    """Return the model and every layer and `tf.Module` inside it, each once, with its attributes.
+
+    The attributes are those that can matter to what it computes.
+    """
     if keras_compat.is_layer(model):
-        return list(keras_compat.all_layers(model))
-    found = [model]
-    with contextlib.suppress(AttributeError):
-        found.extend(model.submodules)
-    known = {id(owner) for owner in found}
-    for owner in list(found):
-        if keras_compat.is_layer(owner):
-            inner = [part for part in keras_compat.all_layers(owner) if id(part) not in known]
-            known.update(map(id, inner))
-            found.extend(inner)
-    return found
+        return list(keras_compat.walk(model))
+    found: dict[int, tuple[Any, dict[str, Any]]] = {}
+    for owner in (model, *getattr(model, "submodules", ())):
+        inner = keras_compat.walk(owner) if keras_compat.is_layer(owner) else [(owner, _own(owner))]
+        for part, attributes in inner:
+            found.setdefault(id(part), (part, attributes))
+    return list(found.values())
+
+
+def _own(owner: Any) -> dict[str, Any]:
+    return dict(getattr(owner, "__dict__", {}))
 
 
 class Fingerprint:
@@ -49,14 +52,13 @@ class Fingerprint:
     def __init__(self, model: Any) -> None:
         self._start()
         parts: list[Any] = []
-        for owner in owners(model):
+        for owner, attributes in owners(model):
             self._identify(owner, parts)
+            for name in ("call", "__call__"):  # a method can be replaced on the class, too
+                self._identify(getattr(type(owner), name, None), parts)
             if keras_compat.is_layer(owner):
                 parts.append(keras_compat.policy(owner))
-                attributes = keras_compat.user_attributes(owner)
-            else:
-                attributes = vars(owner) if hasattr(owner, "__dict__") else {}
-            for name, value in list(attributes.items()):
+            for name, value in attributes.items():
                 replaced = getattr(value, "replaced_call", None) if name == "call" else None
                 if replaced is not None:
                     # Another thread is tracing this layer: what counts is what it put aside.
@@ -168,7 +170,7 @@ def kept(model: Any) -> Iterator[None]:
     A `call` may set attributes: the last attention map, a counter. What a trace would leave there
     is a symbolic tensor that nobody can read, or a count of calls that the user never made.
     """
-    everyone = owners(model)
+    everyone = [owner for owner, _ in owners(model)]
     layers = [owner for owner in everyone if keras_compat.is_layer(owner)]
     saved = [(owner, dict(vars(owner))) for owner in everyone if hasattr(owner, "__dict__")]
     with keras_compat.losses_kept(layers):
