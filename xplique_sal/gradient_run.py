@@ -128,8 +128,9 @@ class GradientRun:
                 self._check_targets(samples, batch, traced[-1])
             if fixed is not None or isinstance(error, XpliqueSalError):
                 raise
-            program = self._gradient.program(samples, batch.size, several, traced)
-            samples.fixed_batch = batch.size
+            size = min(batch.size, self._batch_size or batch.size)
+            program = self._gradient.program(samples, size, several, traced)
+            samples.fixed_batch = size
             return program
 
     def _run(

@@ -553,12 +553,16 @@ def test_model_that_needs_a_static_batch_size(keras, rng):
             self.scores = keras.layers.Dense(3)
 
         def call(self, inputs):
+            seen.append(inputs.shape[0])
             return self.scores(tf.reshape(inputs, [int(inputs.shape[0]), 4]))
 
+    seen = []
     model, x = Static(), images(rng, 2, 2)
     expected = np.abs(gradient(lambda x: model(x)[:, 1], x))
     model(x)
+    seen.clear()
     assert_close(Saliency(model, batch_size=2)(x, 1), expected)
+    assert set(seen) == {None, 2}
 
 
 def test_functional_model_with_a_fixed_batch_size(keras, rng):
