@@ -141,7 +141,7 @@ class BlackBoxExplainer(abc.ABC):
             they are.
         """
         samples = self._read(inputs, targets)
-        return self._joined(samples, self._explain_batch, verbose)[0]
+        return self._joined(samples, self._explain_batch, self._rows_at_once(samples), verbose)[0]
 
     __call__ = explain
 
@@ -167,7 +167,7 @@ class BlackBoxExplainer(abc.ABC):
         Both come from the same forward pass. The parameters and errors are those of `explain`.
         """
         samples = self._read(inputs, targets)
-        return self._joined(samples, self._explain_batch, verbose)
+        return self._joined(samples, self._explain_batch, self._rows_at_once(samples), verbose)
 
     @final
     def explain_outputs(
@@ -209,7 +209,8 @@ class BlackBoxExplainer(abc.ABC):
         def explain_batch(samples: Samples, batch: Batch) -> Explained:
             return self._explain_outputs_of_batch(samples, batch, chosen)
 
-        return self._joined(samples, explain_batch, verbose)[0]
+        # Batch by batch: there are K maps of each sample.
+        return self._joined(samples, explain_batch, self._batch_size, verbose)[0]
 
     def _check_outputs(self, outputs: Any) -> np.ndarray | None:
         if self._operator.check_targets is not check_classes:
@@ -261,11 +262,12 @@ class BlackBoxExplainer(abc.ABC):
         self,
         samples: Samples,
         explain_batch: Callable[[Samples, Batch], Explained],
+        size: int | None,
         verbose: int,
     ) -> tuple[Any, tf.Tensor]:
         bar = keras_compat.progress_bar(samples.count) if verbose else None
         maps, scores = [], []
-        for explained in self._run(samples, explain_batch, self._rows_at_once(samples)):
+        for explained in self._run(samples, explain_batch, size):
             maps.append(explained.maps)
             scores.append([explained.scores])
             if bar is not None:
