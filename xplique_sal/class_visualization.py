@@ -253,7 +253,7 @@ def _ends_in_probabilities(view: ModelView, images: np.ndarray) -> bool:
 
     batch = (view.inputs.fixed_batch if view.inputs else None) or 1
     signature = [tf.TensorSpec([batch, *images.shape[1:]], tf.float32)]
-    request = ("final activation", view.key)
+    request = ("final activation", *view.key)
     return bool(compilation.program(view.model, request, forward, signature).facts)
 
 

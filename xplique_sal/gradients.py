@@ -116,7 +116,7 @@ class ScoreGradient:
         signature += [tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)]
         request = (
             "outputs" if several else "score",
-            self._view.key,
+            *self._view.key,
             Held(self._operator),
             None if self._modifier is None else Held(self._modifier),
             self._reducer,

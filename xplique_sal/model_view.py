@@ -11,14 +11,14 @@ import tensorflow as tf
 from xplique_sal import backprop_modifiers, compilation, interception, keras_compat, layer_paths
 from xplique_sal.arrangement import arrange
 from xplique_sal.errors import (
-    InvalidModelError,
     InvalidOperatorError,
     InvalidParameterError,
+    XpliqueSalError,
 )
 from xplique_sal.graph_reading import before_final_activation, final_activation
 from xplique_sal.layer_calls import choose_output, is_wanted, one_call, one_tensor
 from xplique_sal.layer_paths import LayerCall
-from xplique_sal.model_call import check_model, invoke, is_differentiable
+from xplique_sal.model_call import PlainFunction, check_model, invoke, is_differentiable
 from xplique_sal.rewiring import Rewirer, Rewiring
 from xplique_sal.types import ModelInputs, Skeleton, Structure, pack
 
@@ -81,11 +81,17 @@ class ModelView:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells this view of a model from others."""
+        """What tells this view of a model from others, for as long as its structure is the same.
+
+        Layers are told apart by identity: names and indices can mean the same one.
+        """
+        explained, wrt = self.chosen_layers()
+        calls = tuple((id(call.layer), call.call) for call in wrt)
+        layer = None if explained is None else (id(explained.layer), explained.call)
         rule = None
         if self.rule is not None:
             rule = compilation.Held(getattr(self.rule, "function", self.rule))
-        return (self._output_layer, self.output, self.logits, repr(self.wrt_layer), rule)
+        return (layer, calls, self.output, self.logits, rule)
 
     @property
     def inputs(self) -> ModelInputs | None:
@@ -177,13 +183,19 @@ class ModelView:
         flat = [tf.convert_to_tensor(value) for value in flat]
         if not self.is_built:
             self.build(flat, for_model)
-        signature = [tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for tensor in flat]
 
         def forward(*tensors: tf.Tensor) -> tuple[tf.Tensor, Any]:
             return (f := TracedModel(self))(pack(for_user, tensors)), f.output_shape
 
-        request = ("forward", self.key, for_user)
-        program = compilation.program(self.model, request, forward, signature)
+        request = ("forward", *self.key, for_user)
+        try:
+            signature = _batch_of(None, flat)
+            program = compilation.program(self.model, request, forward, signature)
+        except XpliqueSalError:
+            raise
+        except Exception:  # a model that needs to know the size of its batch
+            signature = _batch_of(len(flat[0]), flat)
+            program = compilation.program(self.model, request, forward, signature)
         if self.rule is None:
             return program(*flat)
 
@@ -201,8 +213,9 @@ class ModelView:
         @tf.custom_gradient
         def ruled(*tensors: tf.Tensor) -> Any:
             output = program(*tensors)
-            wanted = [*signature, tf.TensorSpec([None, *program.facts[1:]], output.dtype)]
-            request = ("backward", self.key, for_user)
+            size = signature[0].shape[0]
+            wanted = [*signature, tf.TensorSpec([size, *program.facts[1:]], output.dtype)]
+            request = ("backward", *self.key, for_user)
             compiled = compilation.program(self.model, request, backward, wanted)
 
             def gradients(upstream: tf.Tensor, variables: Any = ()) -> Any:
@@ -213,6 +226,10 @@ class ModelView:
             return output, gradients
 
         return ruled(*flat)
+
+
+def _batch_of(size: int | None, tensors: Sequence[tf.Tensor]) -> list[tf.TensorSpec]:
+    return [tf.TensorSpec([size, *tensor.shape[1:]], tensor.dtype) for tensor in tensors]
 
 
 class TracedModel:
@@ -339,33 +356,6 @@ class TracedModel:
         assert self._tape is not None
         self._tape.watch(output)
         return output
-
-
-class PlainFunction:
-    """The function f of a model of which nothing is known but that it can be called."""
-
-    inputs = None
-    is_built = True
-
-    def __init__(self, function: Any) -> None:
-        if not callable(function):
-            raise InvalidModelError(
-                "a model, or any other callable",
-                f"an object of type {type(function).__name__}",
-                "Pass a function from a batch to its outputs.",
-            )
-        self._function = function
-
-    def build(self, sample: Sequence[Any], skeleton: Skeleton) -> None:
-        """Do nothing: a function is what it is."""
-
-    def arrangement_of_maps(self, for_user: Skeleton) -> Skeleton:
-        """Return how maps are packed: as the inputs."""
-        return for_user
-
-    def __call__(self, inputs: Structure) -> tf.Tensor:
-        """Return f(x) for a batch."""
-        return tf.convert_to_tensor(self._function(inputs))
 
 
 def function_of(model: Any) -> ModelView | PlainFunction:

@@ -619,3 +619,34 @@ def test_a_layer_that_folds_time_steps_into_samples_is_an_error(keras, rng):
     assert_close(
         Saliency(model, "steps")(x, 1), saliency(lambda x: tf.reduce_mean(inner(x)[..., 1], 1), x)
     )
+
+
+def test_layers_of_one_name_are_told_apart(keras, rng):
+    def branch():
+        return keras.Sequential(
+            [keras.layers.Input((4,)), keras.layers.Dense(3, name="dense")], name="branch"
+        )
+
+    first, second = branch(), branch()
+    joined = keras.layers.Concatenate()
+    inputs = keras.layers.Input((4,))
+    left = keras.Model(inputs, first(inputs), name="left")
+    right = keras.Model(inputs, second(inputs), name="right")
+    model = keras.Model(inputs, joined([left(inputs), right(inputs)]))
+    x = images(rng, 4)
+    for layer in (first.layers[0], second.layers[0]):
+        expected = saliency(lambda x, layer=layer: layer(x)[:, 1], x)
+        assert_close(Saliency(model, layer)(x, 1), expected)
+
+
+def test_f_of_a_model_that_needs_a_static_batch_size(keras, rng):
+    class Static(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.scores = keras.layers.Dense(3)
+
+        def call(self, inputs):
+            return self.scores(tf.reshape(inputs, [int(inputs.shape[0]), 4]))
+
+    model, x = Static(), images(rng, 2, 2)
+    np.testing.assert_allclose(Saliency(model).model(x), model(x), rtol=1e-5, atol=1e-6)

@@ -17,7 +17,8 @@ from xplique_sal.errors import InvalidInputError, InvalidOperatorError, InvalidT
 from xplique_sal.gradient_run import GradientRun
 from xplique_sal.gradients import ScoreGradient
 from xplique_sal.inheritance import with_defaults, with_inherited_sections
-from xplique_sal.model_view import ModelView, PlainFunction, function_of
+from xplique_sal.model_call import PlainFunction
+from xplique_sal.model_view import ModelView, function_of
 from xplique_sal.rewiring import Rewiring
 from xplique_sal.targets import check_classes
 from xplique_sal.types import Explained, GradientModifier, Operator, Structure, pack
