@@ -10,6 +10,12 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import numpy as np
 import pytest
+import tensorflow as tf
+
+# Two logical devices, among which a strategy can share its work.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
 
 
 @pytest.fixture(params=["tf_keras", "keras"], ids=["tf_keras", "keras3"])

@@ -41,14 +41,18 @@ class Batch(NamedTuple):
         """The number of samples."""
         return len(self.inputs[0])
 
+    def part(self, first: int, last: int) -> Batch:
+        """Return the samples from `first` up to `last`."""
+        return Batch(
+            self.start + first,
+            [array[first:last] for array in self.inputs],
+            [array[first:last] for array in self.targets],
+        )
+
     def split(self, size: int) -> Iterator[Batch]:
         """Yield it in pieces of at most `size` samples."""
-        for start in range(0, self.size, size):
-            yield Batch(
-                self.start + start,
-                [array[start : start + size] for array in self.inputs],
-                [array[start : start + size] for array in self.targets],
-            )
+        for first in range(0, self.size, size):
+            yield self.part(first, first + size)
 
 
 class Samples(abc.ABC):
@@ -64,8 +68,11 @@ class Samples(abc.ABC):
         Shape and dtype of each input and each target, without the batch axis.
     count
         The number of samples, if it is known.
+    takes_only
+        The only batch size that the model says it takes, if it takes no other.
     fixed_batch
-        The only batch size that the model takes, if it takes no other.
+        The batch size that it is given: that one, or the one for which it was traced because it
+        needs to know it.
     """
 
     for_model: Skeleton
@@ -74,6 +81,7 @@ class Samples(abc.ABC):
     input_specs: list[tf.TensorSpec]
     target_specs: list[tf.TensorSpec]
     count: int | None
+    takes_only: int | None = None
     fixed_batch: int | None = None
 
     @abc.abstractmethod
@@ -118,7 +126,7 @@ class ArraySamples(Samples):
             for array in self._targets
         ]
         self._targets_checked = False
-        self.fixed_batch = model.fixed_batch if model is not None else None
+        self.takes_only = self.fixed_batch = model.fixed_batch if model is not None else None
 
     def first(self) -> list[Any]:
         """Return the inputs of the first sample, with their batch axis."""
@@ -186,7 +194,7 @@ class DatasetSamples(Samples):
         cardinality = int(dataset.cardinality())
         self.is_endless = cardinality == tf.data.INFINITE_CARDINALITY
         self.count = cardinality if cardinality >= 0 and not self._is_batched else None
-        self.fixed_batch = model.fixed_batch if model is not None else None
+        self.takes_only = self.fixed_batch = model.fixed_batch if model is not None else None
         self._beside: list[Any] | None = None
         if targets is not None:
             self._beside, self.for_targets = read_targets(targets, self.count)

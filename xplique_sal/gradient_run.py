@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from xplique_sal.batching import Batch, Samples, concatenate
 from xplique_sal.compilation import Program
+from xplique_sal.devices import Device
 from xplique_sal.errors import InvalidOperatorError, XpliqueSalError
 from xplique_sal.gradient_checks import chosen_outputs, folded_axes, not_finite, wrong_length
 from xplique_sal.gradients import NOT_FINITE, ZERO, Facts, ScoreGradient, is_small
@@ -26,6 +28,14 @@ _HALF_STEP = 2.0**8
 _CHUNK = 1 << 21
 
 
+def rows_at_once(samples: Samples, batch_size: int | None) -> int | None:
+    """Return how many samples are best handed over at once: whole batches."""
+    if batch_size is None or not is_small(samples) or samples.fixed_batch:
+        return batch_size
+    numbers = sum(spec.shape.num_elements() for spec in samples.input_specs)
+    return batch_size * max(1, _CHUNK // (batch_size * numbers))
+
+
 class GradientRun:
     """A gradient, run batch by batch.
 
@@ -35,42 +45,37 @@ class GradientRun:
         What is compiled and run.
     check
         The check of the operator's targets, if it has one.
-    batch_size
-        The most samples that the model is given at once; ``None`` is all.
     inner
         Whether an inner layer is explained, or differentiated to.
+    devices
+        Among which each batch is shared.
     """
 
     def __init__(
         self,
         gradient: ScoreGradient,
         check: TargetCheck | None,
-        batch_size: int | None,
         inner: bool,
+        devices: Sequence[Device],
     ) -> None:
         self._gradient = gradient
         self._check = check
-        self._batch_size = batch_size
+        self._devices = devices
         self._inner = inner
 
-    def rows_at_once(self, samples: Samples) -> int | None:
-        """Return how many samples are best handed over at once: whole batches."""
-        if self._batch_size is None or not is_small(samples) or samples.fixed_batch:
-            return self._batch_size
-        numbers = sum(spec.shape.num_elements() for spec in samples.input_specs)
-        return self._batch_size * max(1, _CHUNK // (self._batch_size * numbers))
+    def of_score(self, samples: Samples, batch: Batch, most: int | None) -> Explained:
+        """Return the maps and scores of a batch, giving the model `most` samples at once."""
+        return self._explain(samples, batch, most, None)
 
-    def of_score(self, samples: Samples, batch: Batch) -> Explained:
-        """Return the maps and scores of a batch."""
-        return self._explain(samples, batch, None)
-
-    def of_outputs(self, samples: Samples, batch: Batch, outputs: np.ndarray | None) -> Explained:
+    def of_outputs(
+        self, samples: Samples, batch: Batch, most: int | None, outputs: np.ndarray | None
+    ) -> Explained:
         """Return maps (N, K, ...) and values (N, K) of several outputs from one forward pass."""
-        return self._explain(samples, batch, outputs if outputs is not None else "all")
+        return self._explain(samples, batch, most, outputs if outputs is not None else "all")
 
-    def _explain(self, samples: Samples, batch: Batch, outputs: Any) -> Explained:
+    def _explain(self, samples: Samples, batch: Batch, most: int | None, outputs: Any) -> Explained:
         several = outputs is not None
-        program = self._program(samples, batch, several)
+        program = self._program(samples, batch, most, several)
         facts = program.facts
         if outputs is None:
             self._check_targets(samples, batch, facts)
@@ -79,7 +84,7 @@ class GradientRun:
             known = number_of_outputs(facts.output_shape, facts.channel_axis)
             extra = [chosen_outputs(outputs, known)]
         fixed = samples.fixed_batch
-        size = fixed or self._batch_size or batch.size
+        size = fixed or most or batch.size
         if facts.is_scalar:
             if fixed not in (None, 1):
                 raise InvalidOperatorError(
@@ -90,7 +95,7 @@ class GradientRun:
             size = 1
         # Only a program that loops over batches by itself may be given more than one.
         at_once = batch.size if is_small(samples) and not program.has_state and not fixed else size
-        parts = [self._run(program, part, extra, fixed, size) for part in batch.split(at_once)]
+        parts = self._shared(samples, batch, several, at_once, size, extra, program)
         zeros = [part.zero_sample for part in parts if part.zero_sample is not None]
         return Explained(
             concatenate([part.maps for part in parts]),
@@ -99,7 +104,38 @@ class GradientRun:
             facts.activation,
             facts.is_scalar,
             facts.rewiring,
+            facts.bytes_per_sample,
         )
+
+    def _shared(
+        self,
+        samples: Samples,
+        batch: Batch,
+        several: bool,
+        at_once: int,
+        size: int,
+        extra: Sequence[Any],
+        program: Program,
+    ) -> list[Explained]:
+        """Return what `program` gives of a batch, in parts, each by one of the devices."""
+        fixed = samples.fixed_batch
+        # A state that several devices change at once would be that of none of them.
+        devices = self._devices if not program.has_state else self._devices[:1]
+        if len(devices) == 1:
+            return [self._run(program, part, extra, fixed, size) for part in batch.split(at_once)]
+        if fixed is None:
+            at_once = -(-min(at_once, batch.size) // len(devices))
+            size = -(-size // len(devices))
+        programs = [
+            self._gradient.program(samples, fixed, several, [], device) for device in devices
+        ]
+
+        def run(numbered: tuple[int, Batch]) -> Explained:
+            number, part = numbered
+            return self._run(programs[number % len(devices)], part, extra, fixed, size)
+
+        with ThreadPoolExecutor(len(devices)) as pool:
+            return list(pool.map(run, enumerate(batch.split(at_once))))
 
     def _check_targets(self, samples: Samples, batch: Batch, f: Facts | TracedModel) -> None:
         if self._check is None:
@@ -112,7 +148,7 @@ class GradientRun:
 
         samples.check_targets(batch, on_host)
 
-    def _program(self, samples: Samples, batch: Batch, several: bool) -> Program:
+    def _program(self, samples: Samples, batch: Batch, most: int | None, several: bool) -> Program:
         """Return the compiled gradient for these samples.
 
         The batch size is left open, so that one trace serves them all. A model that needs to know
@@ -121,15 +157,15 @@ class GradientRun:
         fixed = samples.fixed_batch
         traced: list[TracedModel] = []
         try:
-            return self._gradient.program(samples, fixed, several, traced)
+            return self._gradient.program(samples, fixed, several, traced, self._devices[0])
         except Exception as error:
             # Targets of a wrong shape make an operator fail while it is traced.
             if traced and not several and traced[-1].output_shape.rank is not None:
                 self._check_targets(samples, batch, traced[-1])
             if fixed is not None or isinstance(error, XpliqueSalError):
                 raise
-            size = min(batch.size, self._batch_size or batch.size)
-            program = self._gradient.program(samples, size, several, traced)
+            size = min(batch.size, most or batch.size)
+            program = self._gradient.program(samples, size, several, traced, self._devices[0])
             samples.fixed_batch = size
             return program
 

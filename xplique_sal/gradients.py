@@ -10,11 +10,13 @@ import tensorflow as tf
 from xplique_sal import compilation, keras_compat
 from xplique_sal.batching import Samples
 from xplique_sal.compilation import Held, Program
+from xplique_sal.devices import Device
 from xplique_sal.gradient_checks import (
     checked_scores,
     modified,
     no_gradient,
 )
+from xplique_sal.graph_reading import bytes_per_sample
 from xplique_sal.model_call import call_with_autograph
 from xplique_sal.model_view import ModelView, TracedModel
 from xplique_sal.reducers import reduce
@@ -47,6 +49,8 @@ class Facts(NamedTuple):
         Whether small gradients may underflow.
     rewiring
         What the backprop modifier did, if there is one.
+    bytes_per_sample
+        The size of all tensors of the graph for one sample.
     """
 
     activation: str | None
@@ -56,6 +60,7 @@ class Facts(NamedTuple):
     has_gradient: tuple[bool, ...]
     in_float16: bool
     rewiring: Rewiring | None
+    bytes_per_sample: int
 
 
 class ScoreGradient:
@@ -86,7 +91,12 @@ class ScoreGradient:
         self._reducer = reducer
 
     def program(
-        self, samples: Samples, fixed: int | None, several: bool, traced: list[TracedModel]
+        self,
+        samples: Samples,
+        fixed: int | None,
+        several: bool,
+        traced: list[TracedModel],
+        device: Device,
     ) -> Program:
         """Return the compiled gradient, which is traced for these samples unless it is known.
 
@@ -105,6 +115,8 @@ class ScoreGradient:
             Whether to explain several outputs rather than one score.
         traced
             Gets f as it was while it was traced, also if that fails.
+        device
+            Where it runs, and reads the model's variables.
         """
         targets = [] if several else samples.target_specs
         signature = [
@@ -122,6 +134,7 @@ class ScoreGradient:
             self._reducer,
             samples.for_user,
             samples.for_targets,
+            device.name,
         )
         loops = fixed is None and is_small(samples)
         per_sample = len(signature) - (3 if several else 2)
@@ -136,12 +149,13 @@ class ScoreGradient:
                 facts.append(seen)
                 return result
 
-            if loops:
-                result = _in_batches(
-                    explain, tensors[:per_sample], tensors[-1], self._maps(samples)
-                )
-            else:
-                result = explain(*tensors[:per_sample])
+            with device.used():
+                if loops:
+                    result = _in_batches(
+                        explain, tensors[:per_sample], tensors[-1], self._maps(samples)
+                    )
+                else:
+                    result = explain(*tensors[:per_sample])
             return result, facts[-1]
 
         return compilation.program(self._view.model, request, build, signature)
@@ -195,6 +209,7 @@ class ScoreGradient:
             tuple(has_gradient),
             self._view.computes_in_float16,
             f.rewiring,
+            bytes_per_sample(),
         )
         return (maps, tf.cast(shown, tf.float32), status), facts
 
@@ -216,10 +231,13 @@ class ScoreGradient:
             gradient = tf.convert_to_tensor(gradient)  # the gradient of a gather is sparse
             if gradient.dtype.size < 4:
                 gradient = tf.cast(gradient, tf.float32)
-            gradient = gradient / tf.cast(scale, gradient.dtype)
+            if self._view.computes_in_float16:
+                gradient = gradient / tf.cast(scale, gradient.dtype)
             axes = list(range(1, gradient.shape.rank))
-            is_zero &= tf.reduce_all(gradient == 0, axes)
-            is_finite &= tf.reduce_all(tf.math.is_finite(gradient), axes)
+            # One pass over the gradient tells both; NaN and infinity stay what they are in a sum.
+            magnitude = tf.reduce_sum(tf.abs(gradient), axes)
+            is_zero &= magnitude == 0
+            is_finite &= tf.math.is_finite(magnitude)
             if self._modifier is not None:
                 gradient = modified(self._modifier, gradient)
             gradient = tf.cast(reduce(gradient, self._reducer, axis), tf.float32)

@@ -182,3 +182,21 @@ def _written_arguments(
         if not called and node.op not in _READERS:
             written |= set(touched.values())
     return written
+
+
+def bytes_per_sample() -> int:
+    """Return the size of all tensors of the graph that is being traced, for one sample.
+
+    Of what a sample needs that is a bound, because not all of them are there at the same time.
+    Tensors inside the loops and branches of the graph are not counted.
+    """
+    total = 0
+    for op in tf.compat.v1.get_default_graph().get_operations():
+        for tensor in op.outputs:
+            shape = tensor.shape
+            if shape.rank and shape[0] is None:
+                numbers = 1
+                for size in shape[1:]:
+                    numbers *= size or 1
+                total += numbers * tensor.dtype.size
+    return total

@@ -284,3 +284,48 @@ def progress_bar(total: int | None) -> Any:
     kerases = _kerases()
     keras = kerases[0] if kerases else tf.keras
     return keras.utils.Progbar(total, unit_name="sample")
+
+
+def is_batch_normalization(layer: Any) -> bool:
+    """Tell whether a layer is Keras's own batch normalisation, as it comes."""
+    own = getattr(getattr(_keras_of(layer), "layers", None), "BatchNormalization", None)
+    return own is not None and type(layer) is own and "call" not in vars(layer)
+
+
+def inference_normalization(
+    layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, int] | None:
+    """Return x, s, b and an axis such that a call of a batch normalisation is s·x + b.
+
+    ``None`` is returned where that is not so, or not in the precision of the variables: in
+    training, in half precision, along several axes, in virtual batches.
+    """
+    bound = inspect.signature(type(layer).call).bind(layer, *args, **kwargs).arguments
+    x, training = bound["inputs"], bound.get("training")
+    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
+    mean = tf.convert_to_tensor(layer.moving_mean)
+    if (
+        not isinstance(training, (bool, int))
+        or training
+        or len(axes) != 1
+        or getattr(layer, "virtual_batch_size", None) is not None
+        or not isinstance(x, tf.Tensor)
+        or {x.dtype, tf.as_dtype(layer.compute_dtype)} != {mean.dtype}
+        or x.shape.rank is None
+    ):
+        return None
+    scale = tf.math.rsqrt(layer.moving_variance + layer.epsilon)
+    if layer.scale:
+        scale *= layer.gamma
+    offset = -mean * scale
+    if layer.center:
+        offset += layer.beta
+    return x, scale, offset, axes[0] % x.shape.rank
+
+
+def variables(model: Any) -> list[Any]:
+    """Return the TensorFlow variables of a model of any kind."""
+    return [
+        getattr(variable, "_value", variable)
+        for variable in getattr(model, "variables", None) or ()
+    ]

@@ -59,15 +59,13 @@ class Fingerprint:
             if keras_compat.is_layer(owner):
                 parts.append(keras_compat.policy(owner))
             for name, value in attributes.items():
-                replaced = getattr(value, "replaced_call", None) if name == "call" else None
-                if replaced is not None:
+                own = [value]
+                while name == "call" and own and hasattr(own[0], "replaced_call"):
                     # Another thread is tracing this layer: what counts is what it put aside.
-                    if not replaced:
-                        continue
-                    value = replaced[0]
-                if not _is_symbolic(value):
+                    own = own[0].replaced_call
+                if own and not _is_symbolic(own[0]):
                     parts.append(name)
-                    self._describe(value, parts, _DEPTH)
+                    self._describe(own[0], parts, _DEPTH)
         self._parts = tuple(parts)
 
     @classmethod

@@ -8,7 +8,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from xplique_sal import backprop_modifiers, compilation, interception, keras_compat, layer_paths
+from xplique_sal import (
+    backprop_modifiers,
+    compilation,
+    interception,
+    keras_compat,
+    layer_paths,
+    normalization,
+)
 from xplique_sal.arrangement import arrange
 from xplique_sal.errors import (
     InvalidOperatorError,
@@ -42,6 +49,8 @@ class ModelView:
         A layer, or a list of layers, whose outputs are differentiated to instead of the inputs.
     backprop_modifier
         A rule for the gradient of rectifiers.
+    fold_batch_norm
+        Compute batch normalisation inside the convolution before it.
     """
 
     def __init__(
@@ -53,6 +62,7 @@ class ModelView:
         logits: bool = False,
         wrt_layer: int | str | Sequence[int | str] | None = None,
         backprop_modifier: Any = None,
+        fold_batch_norm: bool = True,
     ) -> None:
         check_model(model)
         if isinstance(output, bool) or not isinstance(output, (int, str, type(None))):
@@ -67,6 +77,7 @@ class ModelView:
         self.logits = bool(logits)
         self.wrt_layer = wrt_layer
         self.rule = backprop_modifiers.resolve(backprop_modifier)
+        self.fold_batch_norm = bool(fold_batch_norm)
         # Raises now if the layers are there to be looked up, else when the model has been built.
         if self.is_built:
             self.chosen_layers()
@@ -91,7 +102,7 @@ class ModelView:
         rule = None
         if self.rule is not None:
             rule = compilation.Held(getattr(self.rule, "function", self.rule))
-        return (layer, calls, self.output, self.logits, rule)
+        return (layer, calls, self.output, self.logits, self.fold_batch_norm, rule)
 
     @property
     def inputs(self) -> ModelInputs | None:
@@ -318,7 +329,15 @@ class TracedModel:
         wanted = [*layers, *(call.layer for call in self._wrt_calls)]
         unique = list({id(layer): layer for layer in wanted}.values())
         rewired = contextlib.nullcontext() if self.rewirer is None else self.rewirer.forward(model)
-        with interception.TRACING, rewired, interception.calls_passed_through(unique, see):
+        folded = (
+            normalization.folded(model) if self.view.fold_batch_norm else contextlib.nullcontext()
+        )
+        with (
+            interception.TRACING,
+            rewired,
+            folded,
+            interception.calls_passed_through(unique, see),
+        ):
             output = invoke(model, pack(for_model, flat))
         if self._tape is not None and self._wrt_calls:
             if self.wrt:

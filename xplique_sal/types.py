@@ -75,6 +75,8 @@ class Explained(NamedTuple):
         alone.
     rewiring
         What a backprop modifier did (`xplique_sal.rewiring.Rewiring`), if there was one.
+    bytes_per_sample
+        What a sample takes in memory, by the size of every tensor of the graph; 0 if unknown.
     """
 
     maps: list[tf.Tensor | None]
@@ -83,6 +85,7 @@ class Explained(NamedTuple):
     activation: str | None = None
     one_by_one: bool = False
     rewiring: Any = None
+    bytes_per_sample: int = 0
 
 
 def leaves(structure: Structure) -> list[Any]:

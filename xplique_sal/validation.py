@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from xplique_sal.errors import (
     InvalidInputError,
-    InvalidParameterError,
     InvalidTargetError,
     XpliqueSalError,
 )
@@ -83,22 +82,6 @@ def check_finite(array: Any, start: int, spec: InputSpec) -> None:
         f"NaN or infinite values in sample {start + sample}",
         "Remove or fill them in before explaining.",
     )
-
-
-def check_batch_size(batch_size: Any) -> None:
-    """Refuse a batch size that is neither a positive integer nor ``None``.
-
-    Raises
-    ------
-    InvalidParameterError
-    """
-    is_integer = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
-    if batch_size is not None and not (is_integer and batch_size > 0):
-        raise InvalidParameterError(
-            "a `batch_size` of at least 1, or None for all samples at once",
-            repr(batch_size),
-            "Pass the number of samples that the model may be given at once.",
-        )
 
 
 def dtype_of(array: Any, error: type[XpliqueSalError] = InvalidInputError) -> tf.DType:

@@ -60,6 +60,8 @@ def test_keyword_parameters(explainer, grad_modifier):
         "wrt_layer": None,
         "grad_modifier": grad_modifier,
         "backprop_modifier": None,
+        "fold_batch_norm": True,
+        "strategy": None,
     }
 
 

@@ -11,10 +11,11 @@ from typing import Any, ClassVar, final
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal import batching, grad_modifiers, keras_compat, operators, reducers
+from xplique_sal import batching, devices, grad_modifiers, keras_compat, operators, reducers
+from xplique_sal.batch_size import BatchSize
 from xplique_sal.batching import Batch, DatasetSamples, Samples
 from xplique_sal.errors import InvalidInputError, InvalidOperatorError, InvalidTargetError
-from xplique_sal.gradient_run import GradientRun
+from xplique_sal.gradient_run import GradientRun, rows_at_once
 from xplique_sal.gradients import ScoreGradient
 from xplique_sal.inheritance import with_defaults, with_inherited_sections
 from xplique_sal.model_call import PlainFunction
@@ -22,7 +23,6 @@ from xplique_sal.model_view import ModelView, function_of
 from xplique_sal.rewiring import Rewiring
 from xplique_sal.targets import check_classes
 from xplique_sal.types import Explained, GradientModifier, Operator, Structure, pack
-from xplique_sal.validation import check_batch_size
 
 
 class BlackBoxExplainer(abc.ABC):
@@ -38,7 +38,8 @@ class BlackBoxExplainer(abc.ABC):
         SavedModel or, for methods that need no gradient, any callable. It is never changed.
     batch_size
         The most samples that the model is given at once, which bounds the memory needed; ``None``
-        is all at once.
+        is all at once; ``"auto"`` finds the fastest by measuring, while it explains. Where memory
+        runs out, it is halved.
     operator
         The score to explain: a callable g(f, x, y) that returns one score for each sample, (N,);
         a member of `Tasks` or a task's name. ``None`` is Σ f(x)·y over the outputs. One that
@@ -57,15 +58,22 @@ class BlackBoxExplainer(abc.ABC):
     def __init__(
         self,
         model: Any,
-        batch_size: int | None = 64,
+        batch_size: int | str | None = 64,
         operator: Operator | str | None = None,
     ) -> None:
-        check_batch_size(batch_size)
+        self._size = BatchSize(batch_size)
         self._operator = operators.resolve(operator)
-        self._batch_size = None if batch_size is None else int(batch_size)
         self._warned: set[str] = set()
         #: f: callable on a batch, returning what is explained.
         self.model: ModelView | PlainFunction = function_of(model)
+
+    @property
+    def batch_size(self) -> int | None:
+        """The most samples that the model is given at once, as it is now.
+
+        It differs from what was asked for where it was searched, and where memory ran out.
+        """
+        return self._size.most
 
     @abc.abstractmethod
     def _explain_batch(self, samples: Samples, batch: Batch) -> Explained:
@@ -156,7 +164,7 @@ class BlackBoxExplainer(abc.ABC):
         samples = self._read(inputs, targets, endless=True)
         return (
             pack(self.model.arrangement_of_maps(samples.for_user), explained.maps)
-            for explained in self._run(samples, self._explain_batch, self._batch_size)
+            for explained in self._run(samples, self._explain_batch, self._size.rows(samples))
         )
 
     @final
@@ -211,7 +219,7 @@ class BlackBoxExplainer(abc.ABC):
             return self._explain_outputs_of_batch(samples, batch, chosen)
 
         # Batch by batch: there are K maps of each sample.
-        return self._joined(samples, explain_batch, self._batch_size, verbose)[0]
+        return self._joined(samples, explain_batch, self._size.rows(samples), verbose)[0]
 
     def _check_outputs(self, outputs: Any) -> np.ndarray | None:
         if self._operator.check_targets is not check_classes:
@@ -245,7 +253,7 @@ class BlackBoxExplainer(abc.ABC):
 
     def _rows_at_once(self, samples: Samples) -> int | None:
         """Return how many samples are handed over at once, if it makes no difference else."""
-        return self._batch_size
+        return self._size.rows(samples)
 
     def _run(
         self,
@@ -253,11 +261,11 @@ class BlackBoxExplainer(abc.ABC):
         explain_batch: Callable[[Samples, Batch], Explained],
         size: int | None,
     ) -> Iterator[Explained]:
-        merge = size is not None and size != self._batch_size
+        merge = self._size.is_searched or (size is not None and size != self.batch_size)
         for batch in samples.batches(samples.fixed_batch or size, merge):
-            explained = explain_batch(samples, batch)
-            self._warn(explained)
-            yield explained
+            for explained in self._size.explain(samples, batch, explain_batch):
+                self._warn(explained)
+                yield explained
 
     def _joined(
         self,
@@ -297,6 +305,12 @@ class BlackBoxExplainer(abc.ABC):
                 "The operator returns one scalar for its whole batch, so that it is given one "
                 "sample at a time, which is slow: return one score for each sample, of shape "
                 "(N,), by reducing over all axes but the first."
+            )
+        if self._size.was_reduced:
+            self._warn_once(
+                f"Memory ran out: batches of at most {self.batch_size} samples are used now. Pass "
+                "a smaller `batch_size` to save the attempts.",
+                "memory",
             )
 
     def _warn_once(self, message: str, key: str | None = None) -> None:
@@ -339,6 +353,12 @@ class WhiteBoxExplainer(BlackBoxExplainer):
         incoming gradient: ``"guided"``, max(g, 0)·[x > 0]·φ′(x); ``"deconv"`` (also ``"relu"``,
         ``"rectified"``), max(g, 0)·s with s the slope of φ for positive x; or a callable
         ``rule(x, y, g)``. One that reaches no rectifier, or not all, is an error.
+    fold_batch_norm
+        Compute batch normalisation inside the convolution before it: the same function up to
+        rounding, faster.
+    strategy
+        A `tf.distribute.MirroredStrategy`: each batch is shared among its devices. ``None`` takes
+        the one in whose scope the model was made, if it was made in one.
 
     Raises
     ------
@@ -356,7 +376,7 @@ class WhiteBoxExplainer(BlackBoxExplainer):
         self,
         model: Any,
         output_layer: int | str | None = None,
-        batch_size: int | None = 64,
+        batch_size: int | str | None = 64,
         operator: Operator | str | None = None,
         reducer: str | None = "mean",
         *,
@@ -365,6 +385,8 @@ class WhiteBoxExplainer(BlackBoxExplainer):
         wrt_layer: int | str | Sequence[int | str] | None = None,
         grad_modifier: GradientModifier | str | None = None,
         backprop_modifier: Callable[..., tf.Tensor] | str | None = None,
+        fold_batch_norm: bool = True,
+        strategy: tf.distribute.Strategy | None = None,
     ) -> None:
         view = ModelView(
             model,
@@ -373,6 +395,7 @@ class WhiteBoxExplainer(BlackBoxExplainer):
             logits=logits,
             wrt_layer=wrt_layer,
             backprop_modifier=backprop_modifier,
+            fold_batch_norm=fold_batch_norm,
         )
         super().__init__(view, batch_size, operator)
         reducers.check(reducer)
@@ -383,12 +406,12 @@ class WhiteBoxExplainer(BlackBoxExplainer):
                 view, self._operator.function, grad_modifiers.resolve(grad_modifier), reducer
             ),
             self._operator.check_targets,
-            self._batch_size,
             wrt_layer is not None or output_layer is not None,
+            devices.of(strategy, model),
         )
 
     def _explain_batch(self, samples: Samples, batch: Batch) -> Explained:
-        return self._run_of.of_score(samples, batch)
+        return self._run_of.of_score(samples, batch, self.batch_size)
 
     def _warn(self, explained: Explained) -> None:
         super()._warn(explained)
@@ -403,12 +426,13 @@ class WhiteBoxExplainer(BlackBoxExplainer):
             )
 
     def _rows_at_once(self, samples: Samples) -> int | None:
-        return self._run_of.rows_at_once(samples)
+        size = super()._rows_at_once(samples)
+        return size if self._size.is_searched else rows_at_once(samples, size)
 
     def _explain_outputs_of_batch(
         self, samples: Samples, batch: Batch, outputs: np.ndarray | None
     ) -> Explained:
-        return self._run_of.of_outputs(samples, batch, outputs)
+        return self._run_of.of_outputs(samples, batch, self.batch_size, outputs)
 
 
 def _outside() -> int:
