@@ -10,6 +10,7 @@ from xplique_sal import (
     localization,
     losses,
     operators,
+    plots,
     visualization,
 )
 from xplique_sal.attributions import Saliency
@@ -27,5 +28,6 @@ __all__ = [
     "localization",
     "losses",
     "operators",
+    "plots",
     "visualization",
 ]

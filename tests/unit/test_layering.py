@@ -17,6 +17,8 @@ PACKAGE = pathlib.Path(xplique_sal.__file__).parent
 #: A module imports only from those above its own.
 LAYERS = [
     "errors",
+    *("plots.reading", "plots.scale", "plots.canvas", "plots.caption"),
+    *("plots.image", "plots.series", "plots.table", "plots"),
     "ascent",
     "localization",
     "types",
@@ -162,8 +164,18 @@ def test_only_keras_compat_knows_that_there_are_two_kerases(name):
 
 
 @pytest.mark.parametrize("name", OF_THE_PACKAGE)
-def test_only_the_demo_imports_what_draws(name):
-    assert not {"matplotlib", "sklearn", "pandas"} & set(outside_imports(MODULES[name]))
+def test_only_the_demo_and_one_module_of_the_plots_import_what_draws(name):
+    draws = {"matplotlib"} if name == "plots.canvas" else set()
+    assert {"matplotlib", "sklearn", "pandas"} & set(outside_imports(MODULES[name])) == draws
+
+
+def test_the_plots_know_arrays_only():
+    plots = [name for name in MODULES if name.split(".")[0] == "plots"]
+    assert len(plots) > 1
+    for name in plots:
+        others = {other for other in imports(MODULES[name]) if other.split(".")[0] != "plots"}
+        assert others <= {"errors", "types"}
+        assert "tensorflow" not in outside_imports(MODULES[name])
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -207,6 +219,7 @@ def test_importing_the_package_imports_neither_a_keras_nor_what_draws():
         "import sys, numpy, tensorflow\n"
         "before = set(sys.modules)\n"
         "import xplique_sal, xplique_sal.attributions, xplique_sal.operators, xplique_sal.errors\n"
+        "import xplique_sal.plots\n"
         "tops = {name.split('.')[0] for name in set(sys.modules) - before}\n"
         "print(sorted(tops & {'keras', 'tf_keras', 'matplotlib', 'sklearn', 'pandas'}))\n"
     )

@@ -1,0 +1,75 @@
+"""Draw the pictures of the guide while the documentation is built.
+
+The Python blocks of a page are run in order. The figures that a block makes become the pictures
+that the page shows between it and the next block, so that a picture is what the code above it
+draws. They are handed to MkDocs in memory; nothing is written beside the sources.
+"""
+
+import io
+import os
+import posixpath
+import re
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+PAGES = ["guide/plots.md"]
+FOLDER = "pictures/"
+PARTS = re.compile(
+    r"^```python *\n(?P<code>.*?)^``` *$|!\[[^\]]*\]\((?P<picture>" + FOLDER + r"[^)]+)\)",
+    re.M | re.S,
+)
+
+_drawn: dict[str, dict[str, bytes]] = {}  # by the text of a page: `mkdocs serve` builds often
+
+
+def on_files(files, config):
+    """Add the pictures to the files of the site."""
+    from mkdocs.structure.files import File
+
+    for page in PAGES:
+        text = Path(config.docs_dir, page).read_text("utf-8")
+        if text not in _drawn:
+            _drawn[text] = pictures(text, page)
+        for name, content in _drawn[text].items():
+            uri = posixpath.join(posixpath.dirname(page), name)
+            files.append(File.generated(config, uri, content=content))
+    return files
+
+
+def pictures(text: str, page: str) -> dict[str, bytes]:
+    """Return the PNGs that a page shows, by the names that it calls them."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    found: dict[str, bytes] = {}
+    plt.close("all")
+    waiting: list[int] = []
+    for part in PARTS.finditer(text):
+        if part["picture"] is not None:
+            if not waiting:
+                raise ValueError(f"{page}: no figure is drawn for {part['picture']}")
+            found[part["picture"]] = _png(plt.figure(waiting.pop(0)))
+            continue
+        if waiting:
+            raise ValueError(f"{page}: {len(waiting)} figures are drawn but not shown")
+        plt.close("all")
+        line = text.count("\n", 0, part.start("code"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tests, which run the same code, do not
+            exec(compile("\n" * line + part["code"], page, "exec"), namespace)
+        waiting = plt.get_fignums()
+    plt.close("all")
+    return found
+
+
+def _png(figure) -> bytes:
+    buffer = io.BytesIO()
+    # Without the version of matplotlib the same picture is the same file.
+    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,206 @@
+"""Everything that is done to figures and axes, and the only place that imports matplotlib.
+
+Figures are made by pyplot, so that a notebook shows them. Nothing else of pyplot is used: what is
+drawn on axes of the user's leaves the current figure, the current axes and the settings alone.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xplique_sal.errors import InvalidParameterError
+from xplique_sal.plots.reading import LUMA
+from xplique_sal.plots.scale import Scale
+
+TITLE_SIZE, LABEL_SIZE = 9.0, 8.0
+"""Sizes of text, in points."""
+
+COLOR_BAR = 0.7
+"""Width of a colour bar with its numbers, in inches."""
+
+
+def require_matplotlib() -> None:
+    """Raise an error that says how to install matplotlib, if it is not there."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"Plots need matplotlib, which could not be imported ({error}). "
+            "Install it with the extra of this package: pip install 'xplique-sal[plots]'"
+        ) from error
+
+
+def panels(
+    count: int, given: Any, cols: int, width: float, height: float, margin: float = 0.0
+) -> list[Any]:
+    """Return axes for `count` panels: the user's, or those of a new figure.
+
+    Parameters
+    ----------
+    count
+        How many.
+    given
+        Axes, or an array or list of at least `count` of them; ``None`` makes a figure.
+    cols
+        Panels in a row of the new figure.
+    width, height
+        Size of a panel of the new figure, in inches.
+    margin
+        Width beside all panels of the new figure, in inches.
+    """
+    if given is not None:
+        return _checked(given, count)
+    require_matplotlib()
+    import matplotlib.pyplot as plt
+
+    cols = min(cols, count)
+    rows = math.ceil(count / cols)
+    figure = plt.figure(figsize=(cols * width + margin, rows * height), layout="constrained")
+    grid = figure.add_gridspec(rows, cols)
+    return [figure.add_subplot(grid[position]) for position in range(count)]
+
+
+def _checked(given: Any, count: int) -> list[Any]:
+    flat = list(np.asarray(given, dtype=object).ravel())
+    if not all(hasattr(axes, "imshow") and hasattr(axes, "get_figure") for axes in flat):
+        raise InvalidParameterError(
+            "matplotlib axes", repr(given), "Pass what `plt.subplots` returns second."
+        )
+    if len(flat) < count:
+        raise InvalidParameterError(
+            f"axes for {count} panels", f"{len(flat)}", "Pass one for each, or none at all."
+        )
+    return flat[:count]
+
+
+def color_map(cmap: Any) -> Any:
+    """Return a colour map by its name, or the one that is given."""
+    if not isinstance(cmap, str):
+        return cmap
+    require_matplotlib()
+    import matplotlib
+
+    if cmap not in matplotlib.colormaps:
+        raise InvalidParameterError(
+            "the name of a colour map of matplotlib",
+            repr(cmap),
+            "`list(matplotlib.colormaps)` names them all.",
+        )
+    return matplotlib.colormaps[cmap]
+
+
+def draw_map(axes: Any, map_: np.ndarray, scale: Scale, **options: Any) -> Any:
+    """Draw a map in the colours of its scale; a ``norm`` among the options takes its place."""
+    limits = {} if "norm" in options else {"vmin": scale.low, "vmax": scale.high}
+    return axes.imshow(map_, **{"cmap": color_map(scale.cmap), **limits, **options})
+
+
+def draw_contours(axes: Any, map_: np.ndarray, scale: Scale, **options: Any) -> Any:
+    """Draw lines of equal value, at quarters of the scale; negative ones are dashed."""
+    quarters = np.array([0.25, 0.5, 0.75])
+    levels = scale.low + (scale.high - scale.low) * quarters
+    if scale.signed:
+        levels = scale.high * np.concatenate([-quarters[::-1], quarters])
+    levels = np.atleast_1d(np.asarray(options.pop("levels", levels), np.float64))
+    levels = levels[(levels > map_.min()) & (levels < map_.max())]
+    if not levels.size:
+        return None
+    limits = {} if "norm" in options else {"vmin": scale.low, "vmax": scale.high}
+    lines = axes.contour(
+        map_,
+        levels=levels,
+        **{
+            "cmap": color_map(scale.cmap),
+            "linestyles": ["dashed" if level < 0 else "solid" for level in levels],
+            "linewidths": 1.4,
+            **limits,
+            **options,
+        },
+    )
+    # Lines of any colour are seen on pixels of any colour: the palest have a dark edge.
+    red, green, blue, _ = lines.to_rgba(levels[np.abs(levels).argmin()])
+    pale = np.dot(LUMA, (red, green, blue)) > 0.5
+    lines.set_path_effects(edge(2.8, "black" if pale else "white"))
+    return lines
+
+
+def edge(width: float, color: str) -> list[Any]:
+    """Return what gives lines an edge, so that they are seen on any colour."""
+    from matplotlib import patheffects
+
+    return [patheffects.withStroke(linewidth=width, foreground=color)]
+
+
+def draw_color_bars(
+    panels: Sequence[Any],
+    maps: Sequence[np.ndarray],
+    scales: Sequence[Scale],
+    shared: bool,
+    wanted: bool | str,
+    norm: Any = None,
+) -> None:
+    """Draw the scale beside each panel, or once the one that all share; a text is its label."""
+    if not wanted:
+        return
+    if shared:
+        _draw_color_bar(panels, scales[0], scales[0].beyond(maps), wanted, norm)
+        return
+    for axes, map_, scale in zip(panels, maps, scales, strict=True):
+        _draw_color_bar([axes], scale, scale.beyond([map_]), wanted, norm)
+
+
+def _draw_color_bar(
+    axes: Sequence[Any], scale: Scale, extend: str, label: bool | str, norm: Any
+) -> None:
+    """Draw the colours beside axes, with the values of their ends and of their middle."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    mappable = ScalarMappable(norm or Normalize(scale.low, scale.high), color_map(scale.cmap))
+    bar = (
+        axes[0]
+        .get_figure()
+        .colorbar(mappable, ax=list(axes), extend=extend, fraction=0.05, pad=0.02)
+    )
+    if norm is None:
+        ticks = [scale.low, (scale.low + scale.high) / 2, scale.high]
+        bar.set_ticks(ticks, labels=texts(ticks))
+    bar.ax.tick_params(labelsize=LABEL_SIZE)
+    if isinstance(label, str):
+        bar.set_label(label, fontsize=LABEL_SIZE)
+
+
+def texts(values: Sequence[float]) -> list[str]:
+    """Return numbers as texts, with as few digits as tell them apart."""
+    for digits in range(2, 17):
+        written = [f"{value:.{digits}g}" for value in values]
+        if len(set(written)) == len(set(values)):
+            break
+    return [text.replace("-", "−") for text in written]
+
+
+def draw_title(axes: Any, text: str) -> None:
+    """Draw a title, in lines that are not longer than the axes are wide."""
+    if not text:
+        return
+    points = axes.bbox.width * 72 / axes.get_figure().dpi
+    letters = max(12, int(points / (0.55 * TITLE_SIZE)))
+    lines = [line for part in text.split("\n") for line in textwrap.wrap(part, letters) or [""]]
+    axes.set_title("\n".join(lines), fontsize=TITLE_SIZE)
+
+
+def as_array(axes: Sequence[Any]) -> np.ndarray:
+    """Return axes in an array (N,)."""
+    array = np.empty(len(axes), dtype=object)
+    array[:] = axes
+    return array
+
+
+def save(axes: Any, path: Any) -> None:
+    """Write the whole figure to a file."""
+    axes.get_figure().canvas.figure.savefig(path)
