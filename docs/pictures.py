@@ -5,6 +5,7 @@ that the page shows between it and the next block, so that a picture is what the
 draws. They are handed to MkDocs in memory; nothing is written beside the sources.
 """
 
+import contextlib
 import io
 import os
 import posixpath
@@ -60,8 +61,9 @@ def pictures(text: str, page: str) -> dict[str, bytes]:
             raise ValueError(f"{page}: {len(waiting)} figures are drawn but not shown")
         plt.close("all")
         line = text.count("\n", 0, part.start("code"))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tests, which run the same code, do not
+        # What the code prints and warns of is for the tests, which run it too.
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
             exec(compile("\n" * line + part["code"], page, "exec"), namespace)
         waiting = plt.get_fignums()
     plt.close("all")
