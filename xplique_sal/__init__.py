@@ -5,12 +5,14 @@
 
 from xplique_sal import (
     attributions,
+    detection,
     errors,
     grad_modifiers,
     localization,
     losses,
     operators,
     plots,
+    segmentation,
     visualization,
 )
 from xplique_sal.attributions import Saliency
@@ -23,11 +25,13 @@ __all__ = [
     "Tasks",
     "__version__",
     "attributions",
+    "detection",
     "errors",
     "grad_modifiers",
     "localization",
     "losses",
     "operators",
     "plots",
+    "segmentation",
     "visualization",
 ]

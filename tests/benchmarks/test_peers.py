@@ -11,7 +11,7 @@ xplique = pytest.importorskip("xplique.attributions", reason="run by `make test-
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from xplique_sal import attributions  # noqa: E402
+from xplique_sal import attributions, segmentation  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -51,3 +51,47 @@ def test_maps_are_those_of_xplique(kind, name):
     maps = np.asarray(getattr(attributions, name)(model, batch_size=8).explain(x, y))
     assert np.abs(expected).max() > 0
     np.testing.assert_allclose(maps.reshape(expected.shape), expected, rtol=0, atol=1e-6)
+
+
+def blobs(rng, count=12, size=16, classes=4):
+    """Return scores (N, H, W, L) whose classes make regions of some size."""
+    coarse = rng.normal(size=(count, size // 4, size // 4, classes))
+    noise = np.linspace(0, 0.3, count)[:, None, None, None]
+    fine = noise * rng.normal(size=(count, size, size, classes))
+    return (coarse.repeat(4, 1).repeat(4, 2) + fine).astype("float32")
+
+
+def test_zones_and_borders_are_those_of_xplique():
+    """Except that a pixel alone has a border here, where Xplique's has an outer one only."""
+    peer = pytest.importorskip("xplique.utils_functions.segmentation")
+    rng = np.random.default_rng(0)
+    compared = lone = 0
+    for scores in blobs(rng):
+        labels = scores.argmax(-1)
+        first, second = labels[5, 5], (labels[5, 5] + 1) % 4
+        if not (labels == second).any():
+            continue
+        zones = [segmentation.class_zone(scores, label) for label in (first, second)]
+        for zone, label in zip(zones, (first, second), strict=True):
+            np.testing.assert_array_equal(zone, peer.get_class_zone(scores, label))
+        connected = segmentation.connected_zone(scores, (5, 5))
+        np.testing.assert_array_equal(connected, peer.get_connected_zone(scores, (5, 5)))
+        parts = peer.list_class_connected_zones(scores, first, zone_minimum_size=3)
+        found = segmentation.separate_zones(scores, first, min_size=4)  # theirs: more than 3
+        np.testing.assert_array_equal(found, parts)
+        borders = []
+        for zone in zones:
+            border = segmentation.zone_border(zone)
+            theirs = peer.get_in_out_border(zone).numpy()
+            differ = np.argwhere((border != theirs).any(-1))
+            for row, column in differ:  # a lone pixel, or a hole of one
+                around = zone.any(-1)[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+                assert around.size == 9
+                assert (around != around[1, 1]).sum() == 8
+                assert not theirs[row, column].any()
+            borders.append(border)
+            lone += len(differ)
+        common = peer.get_common_border(*borders)  # of the same borders
+        np.testing.assert_array_equal(segmentation.common_border(*zones), common)
+        compared += 1
+    assert compared >= 6 and lone >= 1

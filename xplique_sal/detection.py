@@ -1,0 +1,199 @@
+"""Targets of the operators for object detection, from boxes in any of the usual formats.
+
+A target has the form of the detector's own rows: x1, y1, x2, y2, objectness, one value for each
+class. These functions work on arrays and know neither models nor explainers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xplique_sal.box_format import FORMATS, check_format, convert_boxes, shown
+from xplique_sal.errors import InvalidInputError, InvalidParameterError, InvalidTargetError
+
+__all__ = ["box_targets", "convert_boxes"]
+
+
+def box_targets(
+    boxes: Any,
+    classes: Any,
+    scores: Any = None,
+    *,
+    num_classes: int | None = None,
+    source: str = "xyxy",
+    target: str | None = None,
+    image_size: Any = None,
+) -> np.ndarray:
+    """Return the boxes to explain as targets of the operators for object detection.
+
+    The operators compare them with the rows of f(x), so `target` must be what the model returns:
+    pixels of its input or shares of it, with x or y first.
+
+    Parameters
+    ----------
+    boxes
+        A list with an array (boxes, 4) for each of N images, of which the numbers of boxes may
+        differ; or one array (N, boxes, 4), in which rows of zeros are padding.
+    classes
+        For each image the class index of each box, (boxes,), or its class scores, (boxes,
+        classes). What stands beside a row of padding is not read.
+    scores
+        For each image the objectness of each box, (boxes,); 1 by default. The operators take the
+        objectness of the predicted boxes, not this one.
+    num_classes
+        The number of classes; needed with class indices.
+    source
+        The format of `boxes`, as in `convert_boxes`.
+    target
+        The format of the boxes in f(x): ``"xyxy"``, ``"rel_xyxy"``, ``"yxyx"`` or ``"rel_yxyx"``.
+        By default x1, y1, x2, y2, in pixels if `source` is, else relative.
+    image_size
+        Height and width of the model's input; needed where only one of the formats is relative.
+
+    Returns
+    -------
+    targets
+        float32, (N, B, 4 + 1 + classes), B the largest number of boxes of an image; rows of zeros
+        pad images with fewer.
+
+    Raises
+    ------
+    InvalidInputError
+        If boxes are malformed, as in `convert_boxes`, or have no area: such a box has no overlap
+        with any other.
+    InvalidTargetError
+        If an image has no box, a class is out of range, all class scores of a box are zero, or
+        numbers of boxes, classes and scores differ.
+    InvalidParameterError
+        If a format, `num_classes` or `image_size` is missing or wrong.
+    """
+    check_format("source", source, FORMATS)
+    if target is None:
+        target = "rel_xyxy" if source.startswith("rel_") else "xyxy"
+    check_format("target", target, [name for name in FORMATS if name.endswith(("xyxy", "yxyx"))])
+    boxes = _per_image("boxes", boxes, None)
+    classes = _per_image("classes", classes, len(boxes))
+    scores = [None] * len(boxes) if scores is None else _per_image("scores", scores, len(boxes))
+    rows = []
+    for image, of_image in enumerate(zip(boxes, classes, scores, strict=True)):
+        try:
+            rows.append(_rows(*of_image, num_classes, source, target, image_size))
+        except (InvalidInputError, InvalidTargetError) as error:
+            actual = f"{error.actual} (image {image})"
+            raise type(error)(error.expected, actual, error.remedy) from None
+    widths = {row.shape[1] for row in rows}
+    if len(widths) > 1:
+        raise InvalidTargetError(
+            "class scores of the same number of classes for each image",
+            f"{sorted(width - 5 for width in widths)} of them",
+            "Give each box one score for every class.",
+        )
+    targets = np.zeros((len(rows), max(map(len, rows)), *widths), np.float32)
+    for padded, row in zip(targets, rows, strict=True):
+        padded[: len(row)] = row
+    return targets
+
+
+def _rows(
+    boxes: np.ndarray,
+    classes: np.ndarray,
+    scores: np.ndarray | None,
+    num_classes: int | None,
+    source: str,
+    target: str,
+    image_size: Any,
+) -> np.ndarray:
+    """Return the rows (B, 4 + 1 + classes) of one image; padding stays where it is."""
+    if not boxes.size:
+        boxes = boxes.reshape(0, 4)
+    if boxes.ndim != 2 or boxes.shape[-1] != 4:
+        raise InvalidTargetError(
+            "boxes of shape (boxes, 4) for each image",
+            f"the shape {boxes.shape}",
+            "Pass a list of such arrays, or (N, boxes, 4): of one image, boxes[None]; with one box "
+            "for each image, boxes[:, None].",
+        )
+    scores = np.ones(len(boxes)) if scores is None else scores
+    if classes.shape[:1] != (len(boxes),) or scores.shape != (len(boxes),):
+        raise InvalidTargetError(
+            f"a class and a score for each of {len(boxes)} boxes",
+            f"classes of shape {classes.shape} and scores of shape {scores.shape}",
+            "Pass one of each for every box, also for rows of padding.",
+        )
+    real = np.asarray(boxes.any(axis=1))
+    if not real.any():
+        raise InvalidTargetError(
+            "a box to explain in each image", "none", "Leave that image out: nothing is explained."
+        )
+    corners = convert_boxes(boxes, source, target, image_size=image_size)
+    empty = real & ((corners[:, 2:] - corners[:, :2]) <= 0).any(axis=1)
+    if empty.any():
+        raise InvalidInputError(
+            "boxes with an area",
+            f"the box {shown(boxes[empty.argmax()])}",
+            f"It is read as '{source}': check the format. A row of four zeros is padding.",
+        )
+    if not np.isfinite(scores[real]).all():
+        raise InvalidTargetError("finite scores", f"{scores[real]}", "Check the detector's output.")
+    weights = _class_weights(classes, real, num_classes)
+    return np.where(real[:, None], np.hstack([corners, scores[:, None], weights]), 0)
+
+
+def _class_weights(classes: np.ndarray, real: np.ndarray, num_classes: int | None) -> np.ndarray:
+    """Return (B, classes), one-hot of class indices; zero beside padding."""
+    if classes.ndim == 2:
+        return _checked_scores(classes, real, num_classes)
+    if not isinstance(num_classes, (int, np.integer)) or num_classes < 1:
+        raise InvalidParameterError(
+            "`num_classes`, the number of classes of the detector",
+            repr(num_classes),
+            "Class indices do not tell it; class scores (boxes, classes) would.",
+        )
+    if classes.dtype.kind not in "iu":
+        raise InvalidTargetError(
+            "class indices to be integers",
+            f"the dtype {classes.dtype}",
+            "Pass indices (boxes,), or class scores (boxes, classes).",
+        )
+    wrong = real & ((classes < 0) | (classes >= num_classes))
+    if wrong.any():
+        raise InvalidTargetError(
+            f"class indices from 0 to {num_classes - 1}",
+            f"{classes[wrong.argmax()]}",
+            "Classes are counted from 0, without a background.",
+        )
+    return (classes[:, None] == np.arange(num_classes)) & real[:, None]
+
+
+def _checked_scores(classes: np.ndarray, real: np.ndarray, num_classes: int | None) -> np.ndarray:
+    if num_classes not in (None, classes.shape[1]):
+        raise InvalidTargetError(
+            f"class scores for {num_classes} classes, as `num_classes` says",
+            f"{classes.shape[1]} of them",
+            "Leave `num_classes` out, or correct it.",
+        )
+    weights = np.where(real[:, None], classes, 0)
+    if not np.isfinite(weights).all() or not weights[real].any(axis=1).all():
+        raise InvalidTargetError(
+            "finite class scores, not all of them zero",
+            f"{weights[real]}",
+            "A box of no class resembles no other; pass its class index or its scores.",
+        )
+    return weights
+
+
+def _per_image(name: str, values: Any, count: int | None) -> list[np.ndarray]:
+    """Return an array for each image."""
+    try:
+        arrays = [np.asarray(array) for array in values]  # a RaggedTensor can be walked too
+    except TypeError:
+        arrays = []
+    if not arrays or count not in (None, len(arrays)):
+        raise InvalidTargetError(
+            f"`{name}` of {'at least one image' if count is None else f'{count} images'}",
+            f"{len(arrays)} in {type(values).__name__!r}",
+            "Pass a list with one array for each image.",
+        )
+    return arrays
