@@ -6,6 +6,8 @@ Run one with ``python -m xplique_sal.demo``; ``--what`` chooses which:
 - ``class_visualisation``: are the images that it finds for each class classified as that class?
 - ``localisation``: do boxes that are made from saliency alone overlap the digits' boxes?
 - ``regression``: what increases, decreases and maintains a steering angle?
+- ``segmentation``: why does the blank end of a plate belong to the class of its digit?
+- ``detection``: do maps of a detected box lie in the box, and those of its class on what tells it?
 
 Nothing is downloaded. The functions can be imported on their own.
 """
@@ -49,6 +51,8 @@ _PICTURES = {
     "class_visualisation": "class_visualisation.png",
     "localisation": "localisation.png",
     "regression": "regression.png",
+    "segmentation": "segmentation.png",
+    "detection": "detection.png",
 }
 
 

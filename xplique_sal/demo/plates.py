@@ -1,0 +1,209 @@
+"""Plates with a digit at one end: objects whose class is written on a small part of them.
+
+Every pixel of a plate belongs to the class of its digit, so that a network has to look away from
+the blank end of a plate to tell its class. That is what a saliency map has to show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xplique_sal.demo.digits import require
+
+SIZE = 48
+"""Height and width of an image, in pixels."""
+
+HEIGHT = 16
+"""Height of a plate, and height and width of its digit, in pixels."""
+
+WIDTHS = (32, 40)
+"""The smallest and the largest width of a plate, in pixels."""
+
+COUNT = 2000
+"""How many images a network is trained on."""
+
+CLASSES = 5
+"""The plates have digits from 0 to 4."""
+
+_GREY, _NOISE, _GAP = 0.4, 0.1, 4
+
+
+class Plates(NamedTuple):
+    """Images with two plates each, of different classes.
+
+    Attributes
+    ----------
+    images : numpy.ndarray
+        (N, 48, 48, 1), float32.
+    digits : numpy.ndarray
+        The digit of each plate, (N, 2), integers in 0..4.
+    boxes : numpy.ndarray
+        The plates, (N, 2, 4): x1, y1, x2, y2 in pixels; x2 and y2 are excluded.
+    digit_boxes : numpy.ndarray
+        The digits, likewise.
+    """
+
+    images: np.ndarray
+    digits: np.ndarray
+    boxes: np.ndarray
+    digit_boxes: np.ndarray
+
+
+def plates(seed: int = 0, count: int = COUNT, test_count: int = 400) -> tuple[Plates, Plates]:
+    """Draw plates at random places, one above the other, with scikit-learn's handwritten digits.
+
+    A digit is at the left or at the right end of its plate. The digits of the test images are in
+    no training image.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the split, the places and the noise.
+    count, test_count : int
+        The number of training and test images.
+
+    Returns
+    -------
+    tuple of Plates
+        The training and the test images.
+
+    Raises
+    ------
+    SystemExit
+        If scikit-learn is not installed.
+    """
+    digits, labels = require("sklearn.datasets").load_digits(return_X_y=True)
+    digits, labels = digits[labels < CLASSES], labels[labels < CLASSES]
+    digits = digits.reshape(-1, 8, 8).astype(np.float32) / 16.0
+    digits = digits.repeat(HEIGHT // 8, axis=1).repeat(HEIGHT // 8, axis=2)
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(digits))
+    test, train = np.split(order, [len(order) // 4])
+    return (
+        _draw(digits[train], labels[train], count, random),
+        _draw(digits[test], labels[test], test_count, random),
+    )
+
+
+def _draw(
+    digits: np.ndarray, labels: np.ndarray, count: int, random: np.random.Generator
+) -> Plates:
+    images = random.normal(0.0, _NOISE, (count, SIZE, SIZE)).astype(np.float32)
+    chosen = np.array([_two_classes(labels, random) for _ in images])
+    boxes, digit_boxes = np.zeros((2, count, 2, 4), int)
+    for image, pair, of_plates, of_digits in zip(images, chosen, boxes, digit_boxes, strict=True):
+        upper = random.integers(0, SIZE - 2 * HEIGHT - _GAP + 1)
+        lower = random.integers(upper + HEIGHT + _GAP, SIZE - HEIGHT + 1)
+        for plate, top in enumerate(random.permutation(np.array([upper, lower]))):
+            width = random.integers(WIDTHS[0], WIDTHS[1] + 1)
+            left = random.integers(0, SIZE - width + 1)
+            start = left + random.integers(0, 2) * (width - HEIGHT)
+            bottom = top + HEIGHT
+            image[top:bottom, left : left + width] += _GREY
+            image[top:bottom, start : start + HEIGHT] += digits[pair[plate]]
+            of_plates[plate] = left, top, left + width, bottom
+            of_digits[plate] = start, top, start + HEIGHT, bottom
+    return Plates(images[..., None], labels[chosen], boxes, digit_boxes)
+
+
+def untouched(data: Plates, plate: int) -> np.ndarray:
+    """Return which pixels of a plate are more than 4 pixels from its digit, (N, 48, 48)."""
+    return masks(data.boxes[:, plate]) & ~masks(data.digit_boxes[:, plate], 4)
+
+
+def _two_classes(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Return the indices of two digits of different classes."""
+    while True:
+        pair = random.integers(0, len(labels), 2)
+        if labels[pair[0]] != labels[pair[1]]:
+            return pair
+
+
+def masks(boxes: np.ndarray, margin: int = 0) -> np.ndarray:
+    """Return which pixels of an image lie in boxes (N, 4), widened by a margin: (N, 48, 48)."""
+    x1, y1, x2, y2 = (boxes + margin * np.array([-1, -1, 1, 1])).T[..., None]
+    pixels = np.arange(SIZE)
+    rows, columns = (pixels >= y1) & (pixels < y2), (pixels >= x1) & (pixels < x2)
+    return rows[:, :, None] & columns[:, None, :]
+
+
+def share(maps: np.ndarray, where: np.ndarray) -> float:
+    """Return how much of each map lies in a mask of its own, on average.
+
+    Parameters
+    ----------
+    maps : numpy.ndarray
+        Non-negative maps, (N, 48, 48), none of them zero everywhere.
+    where : numpy.ndarray
+        Booleans of the same shape.
+
+    Returns
+    -------
+    float
+        Between 0 and 1; for maps that are the same everywhere, the share of the area.
+    """
+    return float(((maps * where).sum((1, 2)) / maps.sum((1, 2))).mean())
+
+
+class Row(NamedTuple):
+    """A row of a picture.
+
+    Attributes
+    ----------
+    label : str
+        What stands beside it.
+    images : numpy.ndarray
+        What it shows, (K, 48, 48).
+    style : dict
+        Arguments of matplotlib's ``imshow``; without a ``vmax``, that of each image is its own
+        99.5th percentile.
+    outlines : numpy.ndarray or None
+        Masks (K, 48, 48) to outline in cyan.
+    """
+
+    label: str
+    images: np.ndarray
+    style: dict[str, Any]
+    outlines: np.ndarray | None = None
+
+
+def save_rows(path: str | Path, rows: Sequence[Row]) -> Path:
+    """Write one picture with rows of images.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file to write; missing folders are made.
+    rows : sequence of Row
+        The rows, from the top.
+
+    Returns
+    -------
+    pathlib.Path
+        The file that was written.
+    """
+    columns = len(rows[0].images)
+    figure = require("matplotlib.figure").Figure(
+        figsize=(1.5 * columns + 1.2, 1.5 * len(rows)), layout="constrained"
+    )
+    for row, of_row in zip(rows, figure.subplots(len(rows), columns), strict=True):
+        of_row[0].set_ylabel(row.label, rotation=0, ha="right", va="center", fontsize=10)
+        for column, axes in enumerate(of_row):
+            image = row.images[column]
+            axes.imshow(image, **({"vmax": np.percentile(image, 99.5)} | row.style))
+            if row.outlines is not None:
+                # Padded, so that the outline is closed also at the edge of the image.
+                outline = np.pad(row.outlines[column].astype(float), 1)
+                places = np.arange(-1, SIZE + 1)
+                axes.contour(places, places, outline, [0.5], colors="cyan", linewidths=1.2)
+                axes.set(xlim=(-0.5, SIZE - 0.5), ylim=(SIZE - 0.5, -0.5))
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)
+    return path
