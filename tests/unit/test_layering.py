@@ -242,6 +242,10 @@ PUBLIC = {
         *("object_detection_box_position", "object_detection_box_proba"),
         *("object_detection_box_class", "filter_activation", "register", "resolve", "Tasks"),
     ],
+    "xplique_sal.segmentation": [
+        *("class_zone", "connected_zone", "separate_zones", "zone_border", "common_border"),
+    ],
+    "xplique_sal.detection": ["box_targets", "convert_boxes"],
     "xplique_sal.visualization": [
         *("visualize_saliency", "visualize_saliency_with_losses", "visualize_class"),
     ],
