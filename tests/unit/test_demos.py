@@ -88,6 +88,7 @@ def test_plates_are_what_their_boxes_and_digits_say():
         )
         rows, columns = segmentation.blank_pixels(test, plate).T
         assert blank[np.arange(30), rows, columns].all()
+    np.testing.assert_array_equal(test.digits[plates.one_of_each(test), 0], range(5))
     # The first plate is now above, now below.
     assert 5 < (test.boxes[:, 0, 1] < test.boxes[:, 1, 1]).sum() < 25
 

@@ -19,6 +19,7 @@ from xplique_sal.demo.plates import (
     Plates,
     Row,
     masks,
+    one_of_each,
     plates,
     save_rows,
     share,
@@ -203,9 +204,10 @@ def save_picture(
     data: Plates,
     detected: np.ndarray,
     maps: dict[str, np.ndarray],
-    nb_images: int = 6,
 ) -> Path:
     """Write one picture: images and maps, with the detected box in cyan.
+
+    Of each class there is one image, the first.
 
     Parameters
     ----------
@@ -217,15 +219,14 @@ def save_picture(
         The explained rows of f(x), (N, 10).
     maps : dict
         The maps, by name.
-    nb_images : int
-        Number of images shown, the first ones.
 
     Returns
     -------
     pathlib.Path
         The file that was written.
     """
-    outlines = masks(np.round(detected[:nb_images, :4]))
+    chosen = one_of_each(data)
+    outlines = masks(np.round(detected[chosen, :4]))
     style = {"cmap": "inferno"}
     rows = [
         Row("image and\ndetected box", data.images[..., 0], {"cmap": "gray"}, outlines),
@@ -234,4 +235,4 @@ def save_picture(
         Row("detection,\nuntrained\nnetwork", maps["detection_untrained"], style, outlines),
         Row("class,\nuntrained\nnetwork", maps["class_untrained"], style, outlines),
     ]
-    return save_rows(path, [row._replace(images=row.images[:nb_images]) for row in rows])
+    return save_rows(path, [row._replace(images=row.images[chosen]) for row in rows])

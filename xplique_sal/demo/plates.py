@@ -115,6 +115,11 @@ def untouched(data: Plates, plate: int) -> np.ndarray:
     return masks(data.boxes[:, plate]) & ~masks(data.digit_boxes[:, plate], 4)
 
 
+def one_of_each(data: Plates) -> np.ndarray:
+    """Return the index of the first image in which the first plate has each digit, (5,)."""
+    return np.array([np.argmax(data.digits[:, 0] == digit) for digit in range(CLASSES)])
+
+
 def _two_classes(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Return the indices of two digits of different classes."""
     while True:

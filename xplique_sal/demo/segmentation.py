@@ -18,6 +18,7 @@ from xplique_sal.demo.plates import (
     Plates,
     Row,
     masks,
+    one_of_each,
     plates,
     save_rows,
     share,
@@ -159,9 +160,10 @@ def save_picture(
     predicted: np.ndarray,
     targets: dict[str, np.ndarray],
     maps: dict[str, np.ndarray],
-    nb_images: int = 6,
 ) -> Path:
     """Write one picture: images, predicted classes, and maps with what they explain in cyan.
+
+    Of each class there is one image, the first.
 
     Parameters
     ----------
@@ -173,15 +175,14 @@ def save_picture(
         The predicted class of each pixel, (N, 48, 48).
     targets, maps : dict
         What is explained, and its maps, by name.
-    nb_images : int
-        Number of images shown, the first ones.
 
     Returns
     -------
     pathlib.Path
         The file that was written.
     """
-    outlines = {name: np.asarray(target[:nb_images].any(-1)) for name, target in targets.items()}
+    chosen = one_of_each(data)
+    outlines = {name: np.asarray(target[chosen].any(-1)) for name, target in targets.items()}
     classes = {"cmap": "tab10", "vmin": 0, "vmax": 9}
     rows = [
         Row("image", data.images[..., 0], {"cmap": "gray"}),
@@ -191,4 +192,4 @@ def save_picture(
         Row("... of an\nuntrained\nnetwork", maps["blank_untrained"], {"cmap": "inferno"}),
     ]
     rows[-1] = rows[-1]._replace(outlines=outlines["blank"])
-    return save_rows(path, [row._replace(images=row.images[:nb_images]) for row in rows])
+    return save_rows(path, [row._replace(images=row.images[chosen]) for row in rows])
