@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from xplique_sal import keras_compat
 from xplique_sal.errors import InvalidModelError
-from xplique_sal.types import Skeleton, Structure, leaves
+from xplique_sal.types import Structure, leaves
 
 
 def check_model(model: Any) -> None:
@@ -96,30 +95,3 @@ def _with_autograph() -> Any:
 def call_with_autograph(function: Any, *args: Any, **kwargs: Any) -> Any:
     """Call a user's function as `tf.function` would trace it."""
     return _with_autograph()(function, *args, **kwargs)
-
-
-class PlainFunction:
-    """The function f of a model of which nothing is known but that it can be called."""
-
-    inputs = None
-    is_built = True
-
-    def __init__(self, function: Any) -> None:
-        if not callable(function):
-            raise InvalidModelError(
-                "a model, or any other callable",
-                f"an object of type {type(function).__name__}",
-                "Pass a function from a batch to its outputs.",
-            )
-        self._function = function
-
-    def build(self, sample: Sequence[Any], skeleton: Skeleton) -> None:
-        """Do nothing: a function is what it is."""
-
-    def arrangement_of_maps(self, for_user: Skeleton) -> Skeleton:
-        """Return how maps are packed: as the inputs."""
-        return for_user
-
-    def __call__(self, inputs: Structure) -> tf.Tensor:
-        """Return f(x) for a batch."""
-        return tf.convert_to_tensor(self._function(inputs))

@@ -25,7 +25,8 @@ from xplique_sal.errors import (
 from xplique_sal.graph_reading import before_final_activation, final_activation
 from xplique_sal.layer_calls import choose_output, is_wanted, one_call, one_tensor
 from xplique_sal.layer_paths import LayerCall
-from xplique_sal.model_call import PlainFunction, check_model, invoke, is_differentiable
+from xplique_sal.model_call import check_model, invoke, is_differentiable
+from xplique_sal.plain_function import PlainFunction
 from xplique_sal.rewiring import Rewirer, Rewiring
 from xplique_sal.types import ModelInputs, Skeleton, Structure, pack
 

@@ -1,4 +1,4 @@
-"""On flat Keras 3 models, the maps equal those of Xplique 2.0.2.
+"""On flat Keras 3 models, the maps equal those of Xplique 2.0.2, or do so on average.
 
 They run in an environment of their own: ``make test-peers``.
 """
@@ -95,3 +95,54 @@ def test_zones_and_borders_are_those_of_xplique():
         np.testing.assert_array_equal(segmentation.common_border(*zones), common)
         compared += 1
     assert compared >= 6 and lone >= 1
+
+
+def samples(kind, count):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(count, *SHAPES[kind])).astype("float32")
+    return x, np.eye(5, dtype="float32")[rng.integers(0, 5, count)]
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"patch_size": 2, "patch_stride": 1},
+        {"patch_size": 1, "patch_stride": 2, "occlusion_value": 0.5},
+        {"patch_size": (4, 2), "patch_stride": (1, 2)},
+    ],
+    ids=["defaults", "overlapping", "gaps", "tuples"],
+)
+def test_occlusion_is_that_of_xplique(kind, options):
+    if kind == "table" and isinstance(options.get("patch_size"), tuple):
+        options = {"patch_size": 4, "patch_stride": 2}
+    model, (x, y) = network(kind), samples(kind, 6)
+    # It joins the maps of samples along their first axis: one sample at a time.
+    theirs = xplique.Occlusion(model, batch_size=8, **options)
+    expected = np.stack([np.asarray(theirs.explain(x[i : i + 1], y[i : i + 1])) for i in range(6)])
+    maps = np.asarray(attributions.Occlusion(model, batch_size=8, **options).explain(x, y))
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(maps.reshape(expected.shape), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_rise_is_that_of_xplique_on_average(kind):
+    """Masks are random on both sides: the difference of means is within a few standard errors."""
+    model, (x, y) = network(kind), samples(kind, 2)
+    options = {"nb_samples": 2000, "grid_size": 4, "preservation_probability": 0.4}
+    options["mask_value"] = 0.3
+    tf.random.set_seed(0)
+    # It cuts all masks of a batch out at one place: small batches are nearer to the article.
+    theirs = np.stack(
+        [xplique.Rise(model, batch_size=20, **options).explain(x, y) for _ in range(12)]
+    )
+    ours = [
+        attributions.Rise(model, batch_size=64, seed=seed, **options).explain(x, y)
+        for seed in range(12)
+    ]
+    ours = np.reshape(ours, theirs.shape)
+    error = np.sqrt((theirs.var(axis=0, ddof=1) + ours.var(axis=0, ddof=1)) / 12)
+    mean = theirs.mean(axis=0)
+    assert error.max() < 0.05 * np.ptp(mean.reshape(2, -1), axis=1).min()
+    assert np.abs((ours.mean(axis=0) - mean) / error).max() < 4

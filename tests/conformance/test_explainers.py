@@ -24,9 +24,12 @@ MAP_SHAPES = {"table": (6,), "series": (5, 3), "image": (6, 6, 1), "volume": (4,
 
 
 def build(explainer, *args, **options):
-    """An explainer; a randomised one with a seed."""
-    if "seed" in inspect.signature(explainer).parameters:
+    """An explainer; a randomised one with a seed, and with few of what it draws."""
+    parameters = inspect.signature(explainer).parameters
+    if "seed" in parameters:
         options["seed"] = 0
+    if "nb_samples" in parameters:
+        options["nb_samples"] = 40
     return explainer(*args, **options)
 
 

@@ -18,8 +18,8 @@ from xplique_sal.errors import InvalidInputError, InvalidOperatorError, InvalidT
 from xplique_sal.gradient_run import GradientRun, rows_at_once
 from xplique_sal.gradients import ScoreGradient
 from xplique_sal.inheritance import with_defaults, with_inherited_sections
-from xplique_sal.model_call import PlainFunction
 from xplique_sal.model_view import ModelView, function_of
+from xplique_sal.plain_function import PlainFunction
 from xplique_sal.rewiring import Rewiring
 from xplique_sal.targets import check_classes
 from xplique_sal.types import Explained, GradientModifier, Operator, Structure, pack
@@ -35,7 +35,8 @@ class BlackBoxExplainer(abc.ABC):
     ----------
     model
         What is explained: a tf-keras or Keras 3 model of any kind, a `tf.Module`, a loaded
-        SavedModel or, for methods that need no gradient, any callable. It is never changed.
+        SavedModel or, for methods that need no gradient, any callable, anything with
+        `predict_proba` or `predict`, a TFLite interpreter. It is never changed.
     batch_size
         The most samples that the model is given at once, which bounds the memory needed; ``None``
         is all at once; ``"auto"`` finds the fastest by measuring, while it explains. Where memory

@@ -1,0 +1,101 @@
+"""The base of the methods that hide parts of an input."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal.attributions.base import BlackBoxExplainer
+from xplique_sal.batching import Batch, Samples
+from xplique_sal.masking import HiddenValue, Masks, Shown, look_behind
+from xplique_sal.score_run import Score, ScoreRun
+from xplique_sal.types import Explained, Operator
+
+
+class MaskingExplainer(BlackBoxExplainer):
+    """Base of the explainers that hide parts of an input and look at what its score becomes.
+
+    Of several inputs each is masked alone, and the others are left as they are. Several outputs
+    share their forward passes.
+
+    Parameters
+    ----------
+    value
+        What stands in hidden parts.
+    value_name
+        What the method calls it.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        batch_size: int | None,
+        operator: Operator | str | None,
+        value: Any,
+        value_name: str,
+    ) -> None:
+        super().__init__(model, batch_size, operator)
+        self._value = HiddenValue(value, value_name)
+        self._run_of = ScoreRun(self.model, self._operator, self._batch_size)
+
+    @abc.abstractmethod
+    def _masks(self, samples: Samples, shape: tuple[int, ...], axes: tuple[int, ...]) -> Masks:
+        """Return the masks of an input.
+
+        Parameters
+        ----------
+        samples
+            What is explained: one object for all batches of a call.
+        shape
+            Of one sample, with length 1 on the channel axis of images and volumes.
+        axes
+            Those of `shape` that are not the channel axis.
+        """
+
+    @abc.abstractmethod
+    def _map(self, original: np.ndarray, shown: Iterator[Shown]) -> tf.Tensor:
+        """Return maps of samples, from their scores as they are and behind each mask."""
+
+    def _explain_batch(self, samples: Samples, batch: Batch) -> Explained:
+        inputs = self._inputs(batch)
+        return self._explained(samples, batch, inputs, *self._run_of.score(samples, batch, inputs))
+
+    def _explain_outputs_of_batch(
+        self, samples: Samples, batch: Batch, outputs: np.ndarray | None
+    ) -> Explained:
+        inputs = self._inputs(batch)
+        return self._explained(
+            samples, batch, inputs, *self._run_of.outputs(samples, batch, inputs, outputs)
+        )
+
+    def _rows_at_once(self, samples: Samples) -> int | None:
+        return self._run_of.rows_at_once(samples)
+
+    def _inputs(self, batch: Batch) -> list[tf.Tensor]:
+        return [self.model.cast(position, x) for position, x in enumerate(batch.inputs)]
+
+    def _explained(
+        self,
+        samples: Samples,
+        batch: Batch,
+        inputs: list[tf.Tensor],
+        score: Score,
+        original: np.ndarray,
+    ) -> Explained:
+        maps = []
+        for position, x in enumerate(inputs):
+            rank = x.shape.rank - 1
+            channels = {self.model.channel_axis % (rank + 1) - 1} if rank > 2 else set()
+            axes = tuple(axis for axis in range(rank) if axis not in channels)
+            shape = tuple(1 if axis in channels else x.shape[axis + 1] for axis in range(rank))
+            masks = self._masks(samples, shape, axes)
+            value = self._value.within(x, self.model.channel_axis)
+            copies = self._run_of.copies_at_once(samples, batch.size, masks.count)
+            shown = look_behind(masks, copies, score, inputs, position, value)
+            maps.append(self._map(original, shown))
+        scores = tf.constant(original, tf.float32)
+        return Explained(maps, scores, one_by_one=self._run_of.one_by_one)

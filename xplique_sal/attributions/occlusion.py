@@ -1,0 +1,115 @@
+"""Occlusion: what the score loses when a patch is hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal.attributions.masking_base import MaskingExplainer
+from xplique_sal.batching import Samples
+from xplique_sal.errors import InvalidParameterError
+from xplique_sal.masking import Masks, Shown, weighted_sum
+from xplique_sal.types import Operator
+from xplique_sal.validation import lengths_for, positive_lengths
+
+
+class Occlusion(MaskingExplainer):
+    """What a score loses when a patch of the input is hidden, patch by patch.
+
+    For a score g and patches P_k, placed `patch_stride` apart and wholly inside the input,
+
+        map = Σ_k [in P_k]·(g(x) − g(x with P_k replaced by `occlusion_value`))
+
+    so that a position where patches overlap has the sum of their losses, and one that no patch
+    covers has 0. A positive value says that the score is lower without the patch. It needs one
+    forward pass for each patch and one for the sample, and no gradient.
+
+    Parameters
+    ----------
+    patch_size
+        The length of a patch along each axis of the input but the channels of images and volumes:
+        (W,), (T, W), (H, W) or (D, H, W). An integer is the length along every axis, or the whole
+        axis where that is shorter.
+    patch_stride
+        The distance between patches, as `patch_size`.
+    occlusion_value
+        What stands in a hidden patch: a number, one for each channel (feature, sensor), or an
+        array of the shape of a sample.
+
+    References
+    ----------
+    Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014,
+    section 4.2.
+
+    Examples
+    --------
+    >>> explanations = Occlusion(forest, patch_size=1, patch_stride=1).explain(rows)
+    ... # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        batch_size: int | None = 64,
+        operator: Operator | str | None = None,
+        patch_size: int | Sequence[int] = 3,
+        patch_stride: int | Sequence[int] = 3,
+        occlusion_value: Any = 0.0,
+    ) -> None:
+        super().__init__(model, batch_size, operator, occlusion_value, "occlusion_value")
+        self._size = positive_lengths(patch_size, "patch_size")
+        self._stride = positive_lengths(patch_stride, "patch_stride")
+
+    def _masks(self, samples: Samples, shape: tuple[int, ...], axes: tuple[int, ...]) -> Masks:
+        lengths = [shape[axis] for axis in axes]
+        sizes = lengths_for(self._size, len(axes), "patch_size")
+        if isinstance(self._size, int):
+            sizes = [min(size, length) for size, length in zip(sizes, lengths, strict=True)]
+        if any(size > length for size, length in zip(sizes, lengths, strict=True)):
+            raise InvalidParameterError(
+                f"a `patch_size` of at most {tuple(lengths)}, the size of the input",
+                f"{tuple(sizes)}",
+                "Pass a smaller patch.",
+            )
+        strides = lengths_for(self._stride, len(axes), "patch_stride")
+        return _Patches(shape, axes, sizes, strides)
+
+    def _map(self, original: np.ndarray, shown: Iterator[Shown]) -> tf.Tensor:
+        return tf.add_n([weighted_sum(original - scores, 1 - masks) for masks, scores in shown])
+
+
+class _Patches:
+    """Masks that each hide one patch."""
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        axes: Sequence[int],
+        sizes: Sequence[int],
+        strides: Sequence[int],
+    ) -> None:
+        self._shape = shape
+        self._axes = axes
+        self._sizes = sizes
+        self._strides = strides
+        self._places = [
+            (shape[axis] - size) // stride + 1
+            for axis, size, stride in zip(axes, sizes, strides, strict=True)
+        ]
+        self.count = int(np.prod(self._places))
+
+    def __call__(self, first: int, count: int) -> tf.Tensor:
+        numbers = np.unravel_index(np.arange(first, first + count), self._places or [1])
+        hidden = np.ones([count] + [1] * len(self._shape), np.float32)
+        for axis, size, stride, number in zip(
+            self._axes, self._sizes, self._strides, numbers, strict=False
+        ):
+            positions = np.arange(self._shape[axis]) - stride * number[:, np.newaxis]
+            inside = (positions >= 0) & (positions < size)
+            hidden = hidden * np.expand_dims(
+                inside, [other + 1 for other in range(len(self._shape)) if other != axis]
+            )
+        return tf.constant(1 - hidden)

@@ -1,0 +1,436 @@
+"""The scores of samples and of changed copies of them, in batches: forward passes only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal import compilation
+from xplique_sal.batching import Batch, Samples
+from xplique_sal.compilation import Held, Program
+from xplique_sal.errors import InvalidModelError, InvalidOperatorError, XpliqueSalError
+from xplique_sal.gradient_checks import checked_scores, chosen_outputs
+from xplique_sal.gradients import is_small
+from xplique_sal.model_call import call_with_autograph
+from xplique_sal.model_view import ModelView, TracedModel
+from xplique_sal.operators import ScoreFunction
+from xplique_sal.plain_function import PlainFunction
+from xplique_sal.targets import check_classes, number_of_outputs, per_output, weighted_score
+from xplique_sal.types import Operator, Skeleton, pack
+
+#: How many numbers small samples are given to the graph at once, to be looped over there.
+_CHUNK = 1 << 21
+
+#: Looks at the shape of f(x) and its channel axis, and raises if what is asked does not fit it.
+Judge = Callable[[tf.TensorShape, int], None]
+
+
+class Question(NamedTuple):
+    """What is asked of f: the score of an operator, or (without one) each output."""
+
+    operator: Operator | None
+    target_specs: Sequence[tf.TensorSpec]
+    for_targets: Skeleton | None
+
+
+class _Facts(NamedTuple):
+    """What was seen while scores were traced."""
+
+    output_shape: tf.TensorShape
+    channel_axis: int
+    is_scalar: bool
+
+
+class Score:
+    """What is explained of a batch's samples, settled by the samples as they are.
+
+    Parameters
+    ----------
+    run
+        Computes it.
+    samples, batch
+        What is explained.
+    question, targets
+        The operator, and what it is given.
+    chosen
+        Which outputs, where there is no operator.
+    """
+
+    def __init__(
+        self,
+        run: ScoreRun,
+        samples: Samples,
+        batch: Batch,
+        question: Question,
+        targets: Sequence[Any],
+        chosen: np.ndarray | None = None,
+    ) -> None:
+        self._run = run
+        self._samples = samples
+        self._batch = batch
+        self._question = question
+        self._targets = [np.asarray(target) for target in targets]
+        self._chosen = chosen
+
+    def of(self, inputs: Sequence[tf.Tensor], copies: int, judge: Judge | None = None) -> Any:
+        """Return the scores (copies, N), or (copies, N, K) of several outputs, in float64.
+
+        Parameters
+        ----------
+        inputs
+            The first changed copy of all samples, then the second, ...: (copies · N, ...).
+        copies
+            How many.
+        judge
+            Is called before anything is computed, where the model tells the shape of f(x).
+
+        Raises
+        ------
+        InvalidModelError
+            If a score is not finite.
+        """
+        targets = [np.tile(t, (copies, *[1] * (t.ndim - 1))) for t in self._targets]
+        values = self._run.values(self._samples, self._question, inputs, targets, judge)
+        return self.finite(values if self._chosen is None else values[:, self._chosen])
+
+    def finite(self, values: np.ndarray) -> np.ndarray:
+        """Return values by copy and sample, all of which must be finite."""
+        values = values.reshape(-1, self._batch.size, *values.shape[1:])
+        wrong = ~np.isfinite(values).all(axis=(0, *range(2, values.ndim)))
+        if wrong.any():
+            raise InvalidModelError(
+                "finite scores",
+                f"NaN or infinite values for sample {self._batch.start + int(wrong.argmax())} "
+                "or changed copies of it",
+                "Check the model for steps such as log(0) or a division by zero, which a part "
+                "that was replaced by a constant can cause, and choose another value for it.",
+            )
+        return values
+
+
+class ScoreRun:
+    """Runs g(f, x, y), or f, on any number of rows, of which a model gets a batch at once.
+
+    Models that TensorFlow knows are compiled, once for all sizes; other functions are called.
+
+    Parameters
+    ----------
+    f
+        The model.
+    operator
+        g, and the check of its targets.
+    batch_size
+        The most samples that f is given at once; ``None`` is all.
+
+    Attributes
+    ----------
+    one_by_one
+        Whether g was seen to return a scalar for its batch, so that it is given each row alone.
+    """
+
+    def __init__(
+        self, f: ModelView | PlainFunction, operator: ScoreFunction, batch_size: int | None
+    ) -> None:
+        self._f = f
+        self._operator = operator
+        self._batch_size = batch_size
+        self._has_state = False
+        self.one_by_one = False
+
+    def rows_at_once(self, samples: Samples) -> int | None:
+        """Return how many rows are best handed over at once: whole batches; ``None`` is all."""
+        compiled = isinstance(self._f, ModelView)
+        if self._batch_size is None or not (compiled and is_small(samples)) or samples.fixed_batch:
+            return self._batch_size
+        numbers = sum(spec.shape.num_elements() for spec in samples.input_specs)
+        return self._batch_size * max(1, _CHUNK // (self._batch_size * max(numbers, 1)))
+
+    def copies_at_once(self, samples: Samples, size: int, count: int) -> int:
+        """Return how many of `count` changed copies of `size` samples are best made at once."""
+        if self._has_state:
+            return 1  # what a state is of one row, it is not of another
+        return max(1, (self.rows_at_once(samples) or max(size, count)) // size)
+
+    def score(
+        self, samples: Samples, batch: Batch, inputs: Sequence[tf.Tensor]
+    ) -> tuple[Score, np.ndarray]:
+        """Return what is explained of a batch, and its value for the samples as they are, (N,).
+
+        Without targets that is the largest output of each sample as it is, also where it is
+        changed; an operator of one's own gets ``None`` as it was given.
+        """
+        check = self._operator.check_targets
+        if check is check_classes and samples.for_targets is None:
+            return self._largest(samples, batch, inputs)
+
+        def judge(shape: tf.TensorShape, channel_axis: int) -> None:
+            if check is None:
+                return
+
+            def on_host(arrays: list[Any], first: int) -> None:
+                skeleton = samples.for_targets
+                given = None if skeleton is None else pack(skeleton, arrays)
+                check(given, first, shape, channel_axis)
+
+            samples.check_targets(batch, on_host)
+
+        question = Question(self._operator.function, samples.target_specs, samples.for_targets)
+        score = Score(self, samples, batch, question, batch.targets)
+        return score, score.of(inputs, 1, judge)[0]
+
+    def _largest(
+        self, samples: Samples, batch: Batch, inputs: Sequence[tf.Tensor]
+    ) -> tuple[Score, np.ndarray]:
+        def judge(shape: tf.TensorShape, channel_axis: int) -> None:
+            if (shape.rank or 0) > 2:  # refuses positions
+                weighted_score(tf.zeros([size or 1 for size in shape]), None, channel_axis)
+
+        values = self.values(samples, Question(None, [], None), inputs, [], judge)
+        classes = values.argmax(axis=1)
+        question = Question(self._operator.function, [tf.TensorSpec([], tf.int64)], 0)
+        score = Score(self, samples, batch, question, [classes])
+        return score, score.finite(values)[0].max(axis=1)
+
+    def outputs(
+        self,
+        samples: Samples,
+        batch: Batch,
+        inputs: Sequence[tf.Tensor],
+        outputs: np.ndarray | None,
+    ) -> tuple[Score, np.ndarray]:
+        """Return several outputs, and their values for the samples as they are, (N, K)."""
+        wanted: Any = "all" if outputs is None else outputs
+
+        def judge(shape: tf.TensorShape, channel_axis: int) -> None:
+            known = number_of_outputs(shape, channel_axis)
+            if known is not None:
+                chosen_outputs(wanted, known)
+
+        question = Question(None, [], None)
+        values = self.values(samples, question, inputs, [], judge)
+        chosen = chosen_outputs(wanted, values.shape[1])
+        score = Score(self, samples, batch, question, [], chosen)
+        return score, score.finite(values[:, chosen])[0]
+
+    def values(
+        self,
+        samples: Samples,
+        question: Question,
+        inputs: Sequence[tf.Tensor],
+        targets: Sequence[np.ndarray],
+        judge: Judge | None,
+    ) -> np.ndarray:
+        """Return the scores of all rows, (rows,), or their outputs, (rows, L), in float64."""
+        given = [*inputs, *targets]
+        if isinstance(self._f, ModelView):
+            values = np.concatenate(self._traced(self._f, samples, question, given, judge))
+        else:
+            values = np.concatenate(self._called(self._f, samples, question, given, judge))
+        rows = len(inputs[0])
+        if len(values) != rows:
+            raise InvalidOperatorError(
+                f"scores of shape (N,), here ({rows},)",
+                f"the shape {values.shape}",
+                "Return one score for each sample: reduce over all axes but the first.",
+            )
+        return values
+
+    def _called(
+        self,
+        function: PlainFunction,
+        samples: Samples,
+        question: Question,
+        rows: Sequence[Any],
+        judge: Judge | None,
+    ) -> list[np.ndarray]:
+        count = len(rows[0])
+        f = _Called(function)
+        values: list[np.ndarray] = []
+        size = 1 if self.one_by_one else self._batch_size or count
+        start = 0
+        while start < count:
+            part = [tf.convert_to_tensor(array[start : start + size]) for array in rows]
+            try:
+                scores, is_scalar = _scores(f, samples, question, part, _plainly)
+            except Exception:
+                # Targets of a wrong shape make an operator fail.
+                if judge is not None and f.output_shape.rank is not None:
+                    judge(f.output_shape, f.channel_axis)
+                raise
+            if judge is not None:
+                judge(f.output_shape, f.channel_axis)
+                judge = None
+            if is_scalar and len(part[0]) > 1:
+                self.one_by_one, size = True, 1
+                continue
+            values.append(scores.numpy())
+            start += size
+        return values
+
+    def _traced(
+        self,
+        view: ModelView,
+        samples: Samples,
+        question: Question,
+        rows: Sequence[Any],
+        judge: Judge | None,
+    ) -> list[np.ndarray]:
+        count = len(rows[0])
+        program = self._program(view, samples, question, rows, judge)
+        facts = program.facts
+        if judge is not None:
+            judge(facts.output_shape, facts.channel_axis)
+        fixed = samples.fixed_batch
+        if facts.is_scalar and fixed not in (None, 1):
+            raise InvalidOperatorError(
+                "a score for each sample, (N,), of a model with a fixed batch size",
+                "one scalar for the whole batch",
+                "Reduce over all axes but the first.",
+            )
+        self.one_by_one |= facts.is_scalar
+        self._has_state = program.has_state
+        size = 1 if facts.is_scalar else fixed or self._batch_size or count
+        loops = is_small(samples) and not program.has_state and not fixed
+        step = count if loops else size
+        values = []
+        for start in range(0, count, step):
+            part = [array[start : start + step] for array in rows]
+            length = len(part[0])
+            if fixed:
+                part = [_padded(array, fixed) for array in part]
+            values.append(program(*map(tf.convert_to_tensor, part), size).numpy())
+            if fixed and len(values[-1]) == fixed:
+                values[-1] = values[-1][:length]
+        return values
+
+    def _program(
+        self,
+        view: ModelView,
+        samples: Samples,
+        question: Question,
+        rows: Sequence[Any],
+        judge: Judge | None,
+    ) -> Program:
+        """Return the compiled scores, with an open batch size unless the model must know it."""
+        traced: list[TracedModel] = []
+        fixed = samples.fixed_batch
+        try:
+            return _compiled(view, samples, question, rows, fixed, traced)
+        except Exception as error:
+            f = traced[-1] if traced else None
+            if judge is not None and f is not None and f.output_shape.rank is not None:
+                judge(f.output_shape, f.channel_axis)
+            if fixed is not None or isinstance(error, XpliqueSalError):
+                raise
+            fixed = self._batch_size or len(rows[0])
+            program = _compiled(view, samples, question, rows, fixed, traced)
+            samples.fixed_batch = fixed
+            return program
+
+
+class _Called:
+    """f as an operator calls it, with a note of what it returned."""
+
+    def __init__(self, function: PlainFunction) -> None:
+        self._function = function
+        self.channel_axis = function.channel_axis
+        self.output_shape = tf.TensorShape(None)
+
+    def __call__(self, inputs: Any) -> tf.Tensor:
+        output = self._function(inputs)
+        self.output_shape = output.shape
+        return output
+
+
+def _plainly(function: Any, *args: Any) -> Any:
+    return function(*args)
+
+
+def _scores(
+    f: Any, samples: Samples, question: Question, tensors: Sequence[tf.Tensor], call: Any
+) -> tuple[tf.Tensor, bool]:
+    """Return the scores of rows in float64, and whether g gave one scalar for all of them."""
+    count = len(samples.input_specs)
+    x = pack(samples.for_user, tensors[:count])
+    if question.operator is None:
+        return tf.cast(per_output(f(x), f.channel_axis), tf.float64), False
+    y = None
+    if question.for_targets is not None:
+        y = pack(question.for_targets, tensors[count:])
+    scores = call(question.operator, f, x, y)
+    dtype = getattr(scores, "dtype", None)
+    if dtype is not None and (tf.as_dtype(dtype).is_integer or tf.as_dtype(dtype).is_bool):
+        scores = tf.cast(scores, tf.float64)  # without a gradient, and none is needed
+    scores, is_scalar = checked_scores(scores, tensors[0].shape[0])
+    return tf.cast(scores, tf.float64), is_scalar
+
+
+def _compiled(
+    view: ModelView,
+    samples: Samples,
+    question: Question,
+    rows: Sequence[Any],
+    fixed: int | None,
+    traced: list[TracedModel],
+) -> Program:
+    """Return the compiled scores of rows, which takes their tensors and the size of a batch."""
+    count = len(samples.input_specs)
+    specs = (*samples.input_specs, *question.target_specs)
+    signature = [
+        tf.TensorSpec([fixed, *spec.shape], row.dtype)
+        for spec, row in zip(specs, rows, strict=True)
+    ]
+    signature.append(tf.TensorSpec([], tf.int32))
+    loops = fixed is None and is_small(samples)
+    request = (
+        "forward scores",
+        *view.key,
+        None if question.operator is None else Held(question.operator),
+        samples.for_user,
+        question.for_targets,
+        loops,
+    )
+
+    def build(*tensors: tf.Tensor) -> tuple[tf.Tensor, _Facts]:
+        facts: list[_Facts] = []
+
+        def score(*part: tf.Tensor) -> tf.Tensor:
+            traced.append(f := TracedModel(view))
+            cast = [view.cast(position, part[position]) for position in range(count)]
+            tensors = [*cast, *part[count:]]
+            scores, is_scalar = _scores(f, samples, question, tensors, call_with_autograph)
+            facts.append(_Facts(f.output_shape, f.channel_axis, is_scalar))
+            return scores
+
+        *arrays, size = tensors
+        return (_in_batches(score, arrays, size) if loops else score(*arrays)), facts[-1]
+
+    return compilation.program(view.model, request, build, signature)
+
+
+def _in_batches(
+    score: Callable[..., tf.Tensor], arrays: Sequence[tf.Tensor], size: tf.Tensor
+) -> tf.Tensor:
+    """Return what `score` returns of `arrays`, given at most `size` rows at once."""
+    batches = -(-tf.shape(arrays[0])[0] // size)
+    shapes: list[tf.TensorShape] = []
+
+    def step(index: tf.Tensor, done: tf.TensorArray) -> Any:
+        scores = score(*(array[index * size : (index + 1) * size] for array in arrays))
+        shapes[:] = [tf.TensorShape([None, *scores.shape[1:]])]
+        return index + 1, done.write(index, scores)
+
+    empty = tf.TensorArray(tf.float64, size=batches, infer_shape=False)
+    _, done = tf.while_loop(
+        lambda index, _: index < batches, step, (0, empty), parallel_iterations=1
+    )
+    return tf.ensure_shape(done.concat(), shapes[0])
+
+
+def _padded(array: Any, size: int) -> Any:
+    """Return an array with the last row standing in for those that are missing."""
+    array = np.asarray(array)
+    return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
