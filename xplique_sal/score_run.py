@@ -252,7 +252,8 @@ class ScoreRun:
         size = 1 if self.one_by_one else self._batch_size or count
         start = 0
         while start < count:
-            part = [tf.convert_to_tensor(array[start : start + size]) for array in rows]
+            part = rows if size >= count else [array[start : start + size] for array in rows]
+            part = list(map(tf.convert_to_tensor, part))
             try:
                 scores, is_scalar = _scores(f, samples, question, part, _plainly)
             except Exception:
