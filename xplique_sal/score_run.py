@@ -3,45 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal import compilation
 from xplique_sal.batching import Batch, Samples
-from xplique_sal.compilation import Held, Program
+from xplique_sal.compilation import Program
 from xplique_sal.errors import InvalidModelError, InvalidOperatorError, XpliqueSalError
-from xplique_sal.gradient_checks import checked_scores, chosen_outputs
+from xplique_sal.forward import CalledFunction, Question, compiled, padded, scores_of
+from xplique_sal.gradient_checks import chosen_outputs
 from xplique_sal.gradients import is_small
-from xplique_sal.model_call import call_with_autograph
 from xplique_sal.model_view import ModelView, TracedModel
 from xplique_sal.operators import ScoreFunction
 from xplique_sal.plain_function import PlainFunction
-from xplique_sal.targets import check_classes, number_of_outputs, per_output, weighted_score
-from xplique_sal.types import Operator, Skeleton, pack
+from xplique_sal.targets import check_classes, number_of_outputs, weighted_score
+from xplique_sal.types import pack
 
 #: How many numbers small samples are given to the graph at once, to be looped over there.
 _CHUNK = 1 << 21
 
 #: Looks at the shape of f(x) and its channel axis, and raises if what is asked does not fit it.
 Judge = Callable[[tf.TensorShape, int], None]
-
-
-class Question(NamedTuple):
-    """What is asked of f: the score of an operator, or (without one) each output."""
-
-    operator: Operator | None
-    target_specs: Sequence[tf.TensorSpec]
-    for_targets: Skeleton | None
-
-
-class _Facts(NamedTuple):
-    """What was seen while scores were traced."""
-
-    output_shape: tf.TensorShape
-    channel_axis: int
-    is_scalar: bool
 
 
 class Score:
@@ -247,7 +230,7 @@ class ScoreRun:
         judge: Judge | None,
     ) -> list[np.ndarray]:
         count = len(rows[0])
-        f = _Called(function)
+        f = CalledFunction(function)
         values: list[np.ndarray] = []
         size = 1 if self.one_by_one else self._batch_size or count
         start = 0
@@ -255,7 +238,7 @@ class ScoreRun:
             part = rows if size >= count else [array[start : start + size] for array in rows]
             part = list(map(tf.convert_to_tensor, part))
             try:
-                scores, is_scalar = _scores(f, samples, question, part, _plainly)
+                scores, is_scalar = scores_of(f, samples, question, part)
             except Exception:
                 # Targets of a wrong shape make an operator fail.
                 if judge is not None and f.output_shape.rank is not None:
@@ -301,7 +284,7 @@ class ScoreRun:
             part = [array[start : start + step] for array in rows]
             length = len(part[0])
             if fixed:
-                part = [_padded(array, fixed) for array in part]
+                part = [padded(array, fixed) for array in part]
             values.append(program(*map(tf.convert_to_tensor, part), size).numpy())
             if fixed and len(values[-1]) == fixed:
                 values[-1] = values[-1][:length]
@@ -319,7 +302,7 @@ class ScoreRun:
         traced: list[TracedModel] = []
         fixed = samples.fixed_batch
         try:
-            return _compiled(view, samples, question, rows, fixed, traced)
+            return compiled(view, samples, question, rows, fixed, traced)
         except Exception as error:
             f = traced[-1] if traced else None
             if judge is not None and f is not None and f.output_shape.rank is not None:
@@ -327,111 +310,6 @@ class ScoreRun:
             if fixed is not None or isinstance(error, XpliqueSalError):
                 raise
             fixed = self._batch_size or len(rows[0])
-            program = _compiled(view, samples, question, rows, fixed, traced)
+            program = compiled(view, samples, question, rows, fixed, traced)
             samples.fixed_batch = fixed
             return program
-
-
-class _Called:
-    """f as an operator calls it, with a note of what it returned."""
-
-    def __init__(self, function: PlainFunction) -> None:
-        self._function = function
-        self.channel_axis = function.channel_axis
-        self.output_shape = tf.TensorShape(None)
-
-    def __call__(self, inputs: Any) -> tf.Tensor:
-        output = self._function(inputs)
-        self.output_shape = output.shape
-        return output
-
-
-def _plainly(function: Any, *args: Any) -> Any:
-    return function(*args)
-
-
-def _scores(
-    f: Any, samples: Samples, question: Question, tensors: Sequence[tf.Tensor], call: Any
-) -> tuple[tf.Tensor, bool]:
-    """Return the scores of rows in float64, and whether g gave one scalar for all of them."""
-    count = len(samples.input_specs)
-    x = pack(samples.for_user, tensors[:count])
-    if question.operator is None:
-        return tf.cast(per_output(f(x), f.channel_axis), tf.float64), False
-    y = None
-    if question.for_targets is not None:
-        y = pack(question.for_targets, tensors[count:])
-    scores = call(question.operator, f, x, y)
-    dtype = getattr(scores, "dtype", None)
-    if dtype is not None and (tf.as_dtype(dtype).is_integer or tf.as_dtype(dtype).is_bool):
-        scores = tf.cast(scores, tf.float64)  # without a gradient, and none is needed
-    scores, is_scalar = checked_scores(scores, tensors[0].shape[0])
-    return tf.cast(scores, tf.float64), is_scalar
-
-
-def _compiled(
-    view: ModelView,
-    samples: Samples,
-    question: Question,
-    rows: Sequence[Any],
-    fixed: int | None,
-    traced: list[TracedModel],
-) -> Program:
-    """Return the compiled scores of rows, which takes their tensors and the size of a batch."""
-    count = len(samples.input_specs)
-    specs = (*samples.input_specs, *question.target_specs)
-    signature = [
-        tf.TensorSpec([fixed, *spec.shape], row.dtype)
-        for spec, row in zip(specs, rows, strict=True)
-    ]
-    signature.append(tf.TensorSpec([], tf.int32))
-    loops = fixed is None and is_small(samples)
-    request = (
-        "forward scores",
-        *view.key,
-        None if question.operator is None else Held(question.operator),
-        samples.for_user,
-        question.for_targets,
-        loops,
-    )
-
-    def build(*tensors: tf.Tensor) -> tuple[tf.Tensor, _Facts]:
-        facts: list[_Facts] = []
-
-        def score(*part: tf.Tensor) -> tf.Tensor:
-            traced.append(f := TracedModel(view))
-            cast = [view.cast(position, part[position]) for position in range(count)]
-            tensors = [*cast, *part[count:]]
-            scores, is_scalar = _scores(f, samples, question, tensors, call_with_autograph)
-            facts.append(_Facts(f.output_shape, f.channel_axis, is_scalar))
-            return scores
-
-        *arrays, size = tensors
-        return (_in_batches(score, arrays, size) if loops else score(*arrays)), facts[-1]
-
-    return compilation.program(view.model, request, build, signature)
-
-
-def _in_batches(
-    score: Callable[..., tf.Tensor], arrays: Sequence[tf.Tensor], size: tf.Tensor
-) -> tf.Tensor:
-    """Return what `score` returns of `arrays`, given at most `size` rows at once."""
-    batches = -(-tf.shape(arrays[0])[0] // size)
-    shapes: list[tf.TensorShape] = []
-
-    def step(index: tf.Tensor, done: tf.TensorArray) -> Any:
-        scores = score(*(array[index * size : (index + 1) * size] for array in arrays))
-        shapes[:] = [tf.TensorShape([None, *scores.shape[1:]])]
-        return index + 1, done.write(index, scores)
-
-    empty = tf.TensorArray(tf.float64, size=batches, infer_shape=False)
-    _, done = tf.while_loop(
-        lambda index, _: index < batches, step, (0, empty), parallel_iterations=1
-    )
-    return tf.ensure_shape(done.concat(), shapes[0])
-
-
-def _padded(array: Any, size: int) -> Any:
-    """Return an array with the last row standing in for those that are missing."""
-    array = np.asarray(array)
-    return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])

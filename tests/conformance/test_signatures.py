@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 from xplique_sal import Saliency
+from xplique_sal.attributions import Occlusion, Rise
 from xplique_sal.attributions.base import BlackBoxExplainer, WhiteBoxExplainer
 
 REQUIRED = inspect.Parameter.empty
@@ -42,6 +43,29 @@ def parameters(function, kind):
                 "reducer": "max",
             },
         ),
+        (
+            Occlusion,
+            {
+                "model": REQUIRED,
+                "batch_size": 64,
+                "operator": None,
+                "patch_size": 3,
+                "patch_stride": 3,
+                "occlusion_value": 0.0,
+            },
+        ),
+        (
+            Rise,
+            {
+                "model": REQUIRED,
+                "batch_size": 64,
+                "operator": None,
+                "nb_samples": 4000,
+                "grid_size": 7,
+                "preservation_probability": 0.5,
+                "mask_value": 0.0,
+            },
+        ),
     ],
 )
 def test_positional_parameters(explainer, positional):
@@ -65,10 +89,19 @@ def test_keyword_parameters(explainer, grad_modifier):
     }
 
 
+def test_keyword_parameters_of_black_boxes():
+    assert parameters(BlackBoxExplainer, inspect.Parameter.KEYWORD_ONLY) == {}
+    assert parameters(Occlusion, inspect.Parameter.KEYWORD_ONLY) == {}
+    assert parameters(Rise, inspect.Parameter.KEYWORD_ONLY) == {"seed": None}
+
+
 def test_hierarchy():
     assert issubclass(Saliency, WhiteBoxExplainer)
     assert issubclass(WhiteBoxExplainer, BlackBoxExplainer)
     assert inspect.isabstract(BlackBoxExplainer)
+    for explainer in (Occlusion, Rise):
+        assert issubclass(explainer, BlackBoxExplainer)
+        assert not issubclass(explainer, WhiteBoxExplainer)
 
 
 def test_calls():

@@ -56,6 +56,7 @@ LAYERS = [
     "gradient_checks",
     "gradients",
     "gradient_run",
+    "forward",
     "score_run",
     "masking",
     "inheritance",

@@ -1,0 +1,141 @@
+"""One forward pass: what is asked of f, on a compiled model or on a function that is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal import compilation
+from xplique_sal.batching import Samples
+from xplique_sal.compilation import Held, Program
+from xplique_sal.gradient_checks import checked_scores
+from xplique_sal.gradients import is_small
+from xplique_sal.model_call import call_with_autograph
+from xplique_sal.model_view import ModelView, TracedModel
+from xplique_sal.plain_function import PlainFunction
+from xplique_sal.targets import per_output
+from xplique_sal.types import Operator, Skeleton, pack
+
+
+class Question(NamedTuple):
+    """What is asked of f: the score of an operator, or (without one) each output."""
+
+    operator: Operator | None
+    target_specs: Sequence[tf.TensorSpec]
+    for_targets: Skeleton | None
+
+
+class ScoreFacts(NamedTuple):
+    """What was seen while scores were traced."""
+
+    output_shape: tf.TensorShape
+    channel_axis: int
+    is_scalar: bool
+
+
+class CalledFunction:
+    """f as an operator calls it, with a note of what it returned."""
+
+    def __init__(self, function: PlainFunction) -> None:
+        self._function = function
+        self.channel_axis = function.channel_axis
+        self.output_shape = tf.TensorShape(None)
+
+    def __call__(self, inputs: Any) -> tf.Tensor:
+        """Return f(x)."""
+        output = self._function(inputs)
+        self.output_shape = output.shape
+        return output
+
+
+def scores_of(
+    f: Any, samples: Samples, question: Question, tensors: Sequence[tf.Tensor]
+) -> tuple[tf.Tensor, bool]:
+    """Return the scores of rows in float64, and whether g gave one scalar for all of them."""
+    count = len(samples.input_specs)
+    x = pack(samples.for_user, tensors[:count])
+    if question.operator is None:
+        return tf.cast(per_output(f(x), f.channel_axis), tf.float64), False
+    y = None
+    if question.for_targets is not None:
+        y = pack(question.for_targets, tensors[count:])
+    if tf.executing_eagerly():
+        scores = question.operator(f, x, y)
+    else:
+        scores = call_with_autograph(question.operator, f, x, y)
+    dtype = getattr(scores, "dtype", None)
+    if dtype is not None and (tf.as_dtype(dtype).is_integer or tf.as_dtype(dtype).is_bool):
+        scores = tf.cast(scores, tf.float64)  # without a gradient, and none is needed
+    scores, is_scalar = checked_scores(scores, tensors[0].shape[0])
+    return tf.cast(scores, tf.float64), is_scalar
+
+
+def compiled(
+    view: ModelView,
+    samples: Samples,
+    question: Question,
+    rows: Sequence[Any],
+    fixed: int | None,
+    traced: list[TracedModel],
+) -> Program:
+    """Return the compiled scores of rows, which takes their tensors and the size of a batch."""
+    count = len(samples.input_specs)
+    specs = (*samples.input_specs, *question.target_specs)
+    signature = [
+        tf.TensorSpec([fixed, *spec.shape], row.dtype)
+        for spec, row in zip(specs, rows, strict=True)
+    ]
+    signature.append(tf.TensorSpec([], tf.int32))
+    loops = fixed is None and is_small(samples)
+    request = (
+        "forward scores",
+        *view.key,
+        None if question.operator is None else Held(question.operator),
+        samples.for_user,
+        question.for_targets,
+        loops,
+    )
+
+    def build(*tensors: tf.Tensor) -> tuple[tf.Tensor, ScoreFacts]:
+        facts: list[ScoreFacts] = []
+
+        def score(*part: tf.Tensor) -> tf.Tensor:
+            traced.append(f := TracedModel(view))
+            cast = [view.cast(position, part[position]) for position in range(count)]
+            tensors = [*cast, *part[count:]]
+            scores, is_scalar = scores_of(f, samples, question, tensors)
+            facts.append(ScoreFacts(f.output_shape, f.channel_axis, is_scalar))
+            return scores
+
+        *arrays, size = tensors
+        return (_in_batches(score, arrays, size) if loops else score(*arrays)), facts[-1]
+
+    return compilation.program(view.model, request, build, signature)
+
+
+def _in_batches(
+    score: Callable[..., tf.Tensor], arrays: Sequence[tf.Tensor], size: tf.Tensor
+) -> tf.Tensor:
+    """Return what `score` returns of `arrays`, given at most `size` rows at once."""
+    batches = -(-tf.shape(arrays[0])[0] // size)
+    shapes: list[tf.TensorShape] = []
+
+    def step(index: tf.Tensor, done: tf.TensorArray) -> Any:
+        scores = score(*(array[index * size : (index + 1) * size] for array in arrays))
+        shapes[:] = [tf.TensorShape([None, *scores.shape[1:]])]
+        return index + 1, done.write(index, scores)
+
+    empty = tf.TensorArray(tf.float64, size=batches, infer_shape=False)
+    _, done = tf.while_loop(
+        lambda index, _: index < batches, step, (0, empty), parallel_iterations=1
+    )
+    return tf.ensure_shape(done.concat(), shapes[0])
+
+
+def padded(array: Any, size: int) -> Any:
+    """Return an array with the last row standing in for those that are missing."""
+    array = np.asarray(array)
+    return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
