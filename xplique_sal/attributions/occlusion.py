@@ -46,8 +46,7 @@ class Occlusion(MaskingExplainer):
 
     Examples
     --------
-    >>> explanations = Occlusion(forest, patch_size=1, patch_stride=1).explain(rows)
-    ... # doctest: +SKIP
+    >>> explanations = Occlusion(model, patch_size=8).explain(images, labels)  # doctest: +SKIP
     """
 
     def __init__(
