@@ -8,20 +8,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from xplique_sal.batch_size import BatchSize
 from xplique_sal.batching import Batch, Samples
 from xplique_sal.compilation import Program
 from xplique_sal.errors import InvalidModelError, InvalidOperatorError, XpliqueSalError
 from xplique_sal.forward import CalledFunction, Question, compiled, padded, scores_of
 from xplique_sal.gradient_checks import chosen_outputs
+from xplique_sal.gradient_run import rows_at_once
 from xplique_sal.gradients import is_small
 from xplique_sal.model_view import ModelView, TracedModel
 from xplique_sal.operators import ScoreFunction
 from xplique_sal.plain_function import PlainFunction
 from xplique_sal.targets import check_classes, number_of_outputs, weighted_score
 from xplique_sal.types import pack
-
-#: How many numbers small samples are given to the graph at once, to be looped over there.
-_CHUNK = 1 << 21
 
 #: Looks at the shape of f(x) and its channel axis, and raises if what is asked does not fit it.
 Judge = Callable[[tf.TensorShape, int], None]
@@ -105,8 +104,8 @@ class ScoreRun:
         The model.
     operator
         g, and the check of its targets.
-    batch_size
-        The most samples that f is given at once; ``None`` is all.
+    bound
+        How many samples f is given at once.
 
     Attributes
     ----------
@@ -115,21 +114,18 @@ class ScoreRun:
     """
 
     def __init__(
-        self, f: ModelView | PlainFunction, operator: ScoreFunction, batch_size: int | None
+        self, f: ModelView | PlainFunction, operator: ScoreFunction, bound: BatchSize
     ) -> None:
         self._f = f
         self._operator = operator
-        self._batch_size = batch_size
+        self._bound = bound
         self._has_state = False
         self.one_by_one = False
 
     def rows_at_once(self, samples: Samples) -> int | None:
         """Return how many rows are best handed over at once: whole batches; ``None`` is all."""
-        compiled = isinstance(self._f, ModelView)
-        if self._batch_size is None or not (compiled and is_small(samples)) or samples.fixed_batch:
-            return self._batch_size
-        numbers = sum(spec.shape.num_elements() for spec in samples.input_specs)
-        return self._batch_size * max(1, _CHUNK // (self._batch_size * max(numbers, 1)))
+        most = self._bound.most
+        return rows_at_once(samples, most) if isinstance(self._f, ModelView) else most
 
     def copies_at_once(self, samples: Samples, size: int, count: int) -> int:
         """Return how many of `count` changed copies of `size` samples are best made at once."""
@@ -232,7 +228,7 @@ class ScoreRun:
         count = len(rows[0])
         f = CalledFunction(function)
         values: list[np.ndarray] = []
-        size = 1 if self.one_by_one else self._batch_size or count
+        size = 1 if self.one_by_one else self._bound.most or count
         start = 0
         while start < count:
             part = rows if size >= count else [array[start : start + size] for array in rows]
@@ -276,7 +272,7 @@ class ScoreRun:
             )
         self.one_by_one |= facts.is_scalar
         self._has_state = program.has_state
-        size = 1 if facts.is_scalar else fixed or self._batch_size or count
+        size = 1 if facts.is_scalar else fixed or self._bound.most or count
         loops = is_small(samples) and not program.has_state and not fixed
         step = count if loops else size
         values = []
@@ -309,7 +305,7 @@ class ScoreRun:
                 judge(f.output_shape, f.channel_axis)
             if fixed is not None or isinstance(error, XpliqueSalError):
                 raise
-            fixed = self._batch_size or len(rows[0])
+            fixed = self._bound.most or len(rows[0])
             program = compiled(view, samples, question, rows, fixed, traced)
             samples.fixed_batch = fixed
             return program

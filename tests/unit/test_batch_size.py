@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from xplique_sal import Saliency, batch_size
+from xplique_sal import Saliency, attributions, batch_size
 from xplique_sal.errors import InvalidParameterError
 
 SHAPE = (20, 20, 12)  # more numbers than are looped over inside the graph
@@ -221,3 +221,24 @@ def test_sizes_that_do_not_exist(keras, size):
     model = Watched(keras, lambda size: None).model
     with pytest.raises(InvalidParameterError, match='"auto"'):
         Saliency(model, batch_size=size)
+
+
+@pytest.mark.parametrize("method", ["Occlusion", "Rise"])
+def test_masked_copies_that_do_not_fit(keras, rng, method):
+    options = {"patch_size": 10, "patch_stride": 10} if method == "Occlusion" else {}
+    if method == "Rise":
+        options = {"nb_samples": 40, "seed": 1}
+    x = rng.normal(size=(3, *SHAPE)).astype("float32")
+    sizes = []
+    model = Watched(keras, limited(10, sizes)).model
+    explainer = getattr(attributions, method)
+    expected = explainer(model, batch_size=10, **options).explain(x, 1)
+    sizes.clear()
+    with pytest.warns(UserWarning, match="Memory ran out"):
+        maps = explainer(model, batch_size=48, **options).explain(x, 1)
+    assert max(sizes) > 10 and sizes[-1] <= 10
+    np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-5)
+    maps = explainer(model, batch_size="auto", **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        np.testing.assert_allclose(maps.explain(x, 1), expected, rtol=1e-4, atol=1e-5)

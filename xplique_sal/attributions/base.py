@@ -62,7 +62,7 @@ class BlackBoxExplainer(abc.ABC):
         batch_size: int | str | None = 64,
         operator: Operator | str | None = None,
     ) -> None:
-        self._size = BatchSize(batch_size)
+        self._bound = BatchSize(batch_size)
         self._operator = operators.resolve(operator)
         self._warned: set[str] = set()
         #: f: callable on a batch, returning what is explained.
@@ -74,7 +74,7 @@ class BlackBoxExplainer(abc.ABC):
 
         It differs from what was asked for where it was searched, and where memory ran out.
         """
-        return self._size.most
+        return self._bound.most
 
     @abc.abstractmethod
     def _explain_batch(self, samples: Samples, batch: Batch) -> Explained:
@@ -165,7 +165,7 @@ class BlackBoxExplainer(abc.ABC):
         samples = self._read(inputs, targets, endless=True)
         return (
             pack(self.model.arrangement_of_maps(samples.for_user), explained.maps)
-            for explained in self._run(samples, self._explain_batch, self._size.rows(samples))
+            for explained in self._run(samples, self._explain_batch, self._bound.rows(samples))
         )
 
     @final
@@ -220,7 +220,7 @@ class BlackBoxExplainer(abc.ABC):
             return self._explain_outputs_of_batch(samples, batch, chosen)
 
         # Batch by batch: there are K maps of each sample.
-        return self._joined(samples, explain_batch, self._size.rows(samples), verbose)[0]
+        return self._joined(samples, explain_batch, self._bound.rows(samples), verbose)[0]
 
     def _check_outputs(self, outputs: Any) -> np.ndarray | None:
         if self._operator.check_targets is not check_classes:
@@ -254,7 +254,7 @@ class BlackBoxExplainer(abc.ABC):
 
     def _rows_at_once(self, samples: Samples) -> int | None:
         """Return how many samples are handed over at once, if it makes no difference else."""
-        return self._size.rows(samples)
+        return self._bound.rows(samples)
 
     def _run(
         self,
@@ -262,9 +262,9 @@ class BlackBoxExplainer(abc.ABC):
         explain_batch: Callable[[Samples, Batch], Explained],
         size: int | None,
     ) -> Iterator[Explained]:
-        merge = self._size.is_searched or (size is not None and size != self.batch_size)
+        merge = self._bound.is_searched or (size is not None and size != self.batch_size)
         for batch in samples.batches(samples.fixed_batch or size, merge):
-            for explained in self._size.explain(samples, batch, explain_batch):
+            for explained in self._bound.explain(samples, batch, explain_batch):
                 self._warn(explained)
                 yield explained
 
@@ -307,7 +307,7 @@ class BlackBoxExplainer(abc.ABC):
                 "sample at a time, which is slow: return one score for each sample, of shape "
                 "(N,), by reducing over all axes but the first."
             )
-        if self._size.was_reduced:
+        if self._bound.was_reduced:
             self._warn_once(
                 f"Memory ran out: batches of at most {self.batch_size} samples are used now. Pass "
                 "a smaller `batch_size` to save the attempts.",
@@ -428,7 +428,7 @@ class WhiteBoxExplainer(BlackBoxExplainer):
 
     def _rows_at_once(self, samples: Samples) -> int | None:
         size = super()._rows_at_once(samples)
-        return size if self._size.is_searched else rows_at_once(samples, size)
+        return size if self._bound.is_searched else rows_at_once(samples, size)
 
     def _explain_outputs_of_batch(
         self, samples: Samples, batch: Batch, outputs: np.ndarray | None

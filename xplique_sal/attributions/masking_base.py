@@ -33,14 +33,14 @@ class MaskingExplainer(BlackBoxExplainer):
     def __init__(
         self,
         model: Any,
-        batch_size: int | None,
+        batch_size: int | str | None,
         operator: Operator | str | None,
         value: Any,
         value_name: str,
     ) -> None:
         super().__init__(model, batch_size, operator)
         self._value = HiddenValue(value, value_name)
-        self._run_of = ScoreRun(self.model, self._operator, self._batch_size)
+        self._run_of = ScoreRun(self.model, self._operator, self._bound)
 
     @abc.abstractmethod
     def _masks(self, samples: Samples, shape: tuple[int, ...], axes: tuple[int, ...]) -> Masks:
@@ -73,6 +73,8 @@ class MaskingExplainer(BlackBoxExplainer):
         )
 
     def _rows_at_once(self, samples: Samples) -> int | None:
+        if self._bound.is_searched:
+            return super()._rows_at_once(samples)
         return self._run_of.rows_at_once(samples)
 
     def _inputs(self, batch: Batch) -> list[tf.Tensor]:

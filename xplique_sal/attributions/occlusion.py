@@ -52,7 +52,7 @@ class Occlusion(MaskingExplainer):
     def __init__(
         self,
         model: Any,
-        batch_size: int | None = 64,
+        batch_size: int | str | None = 64,
         operator: Operator | str | None = None,
         patch_size: int | Sequence[int] = 3,
         patch_stride: int | Sequence[int] = 3,

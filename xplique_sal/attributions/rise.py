@@ -64,7 +64,7 @@ class Rise(MaskingExplainer):
     def __init__(
         self,
         model: Any,
-        batch_size: int | None = 64,
+        batch_size: int | str | None = 64,
         operator: Operator | str | None = None,
         nb_samples: int = 4000,
         grid_size: int | Sequence[int] = 7,
