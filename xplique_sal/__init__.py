@@ -3,16 +3,16 @@
 ``Saliency(model).explain(images, labels)`` says it, for models of tf-keras and Keras 3.
 """
 
+import importlib
+from typing import Any
+
 from xplique_sal import (
     attributions,
-    detection,
     errors,
     grad_modifiers,
     localization,
     losses,
     operators,
-    plots,
-    segmentation,
     visualization,
 )
 from xplique_sal.attributions import Saliency
@@ -25,6 +25,7 @@ __all__ = [
     "Tasks",
     "__version__",
     "attributions",
+    "callbacks",
     "detection",
     "errors",
     "grad_modifiers",
@@ -35,3 +36,12 @@ __all__ = [
     "segmentation",
     "visualization",
 ]
+
+#: Subpackages that are imported when they are first used.
+_LAZY = frozenset({"callbacks", "detection", "plots", "segmentation"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

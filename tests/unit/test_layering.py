@@ -66,6 +66,12 @@ LAYERS = [
     "attributions",
     "class_visualization",
     "visualization",
+    "callbacks.hook",
+    "callbacks.picture",
+    "callbacks.sample",
+    "callbacks.album",
+    "callbacks.saliency_callback",
+    "callbacks",
     "",
     "demo",
 ]
@@ -230,6 +236,7 @@ def test_importing_the_package_imports_neither_a_keras_nor_what_draws():
         "before = set(sys.modules)\n"
         "import xplique_sal, xplique_sal.attributions, xplique_sal.operators, xplique_sal.errors\n"
         "import xplique_sal.plots\n"
+        "assert 'xplique_sal.callbacks' not in sys.modules and xplique_sal.callbacks\n"
         "tops = {name.split('.')[0] for name in set(sys.modules) - before}\n"
         "print(sorted(tops & {'keras', 'tf_keras', 'matplotlib', 'sklearn', 'pandas'}))\n"
     )
@@ -255,6 +262,7 @@ PUBLIC = {
     "xplique_sal.visualization": [
         *("visualize_saliency", "visualize_saliency_with_losses", "visualize_class"),
     ],
+    "xplique_sal.callbacks": ["SaliencyCallback"],
     "xplique_sal.losses": ["ActivationMaximization", "LPNorm", "TotalVariation", "Loss"],
     "xplique_sal.plots": [
         *("plot_attribution", "plot_attributions", "plot_timeseries_attributions"),
