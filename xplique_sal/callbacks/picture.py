@@ -2,7 +2,7 @@
 
 One lookup serves maps of both kinds: zero is black, positive values go over orange and negative
 ones over blue to white. Equal steps of a value are equal steps of lightness (CIE L* = 100·|v|,
-within 1), so that nothing looks like an edge that is none.
+up to rounding), so that nothing looks like an edge that is none.
 """
 
 from __future__ import annotations
@@ -13,18 +13,10 @@ import numpy as np
 
 from xplique_sal.errors import InvalidInputError, InvalidParameterError
 
-#: sRGB of the values 0, 1/8, ..., 1.
-_WARM = (
-    *((0, 0, 0), (70, 9, 0), (119, 19, 0), (157, 54, 0), (188, 93, 0)),
-    *((203, 138, 1), (223, 180, 3), (247, 220, 1), (255, 255, 255)),
-)
-#: sRGB of the values 0, -1/8, ..., -1.
-_COOL = (
-    *((0, 0, 0), (0, 30, 79), (0, 57, 125), (1, 88, 169), (3, 122, 208)),
-    *((5, 162, 222), (6, 201, 246), (137, 233, 255), (255, 255, 255)),
-)
-_ANCHORS = np.array((*_COOL[:0:-1], *_WARM), float)
-_VALUES = np.linspace(-1, 1, len(_ANCHORS))
+#: sRGB on the way from zero to the largest value.
+_WARM = ((0, 0, 0), (119, 19, 0), (188, 93, 0), (223, 180, 3), (255, 255, 255))
+#: sRGB on the way from zero to the largest negative value.
+_COOL = ((0, 0, 0), (0, 57, 125), (3, 122, 208), (6, 201, 246), (255, 255, 255))
 
 #: Pixels of white between a sample and its map, and between the samples of a sheet.
 GAP = 4
@@ -33,6 +25,29 @@ COLUMNS = 8
 #: Small maps are enlarged until their longer side has this many pixels.
 _SIDE = 96
 _WHITE = 255
+
+
+def _lightness(colours: np.ndarray) -> np.ndarray:
+    """Return CIE L*, 0 to 100, of sRGB, 0 to 255."""
+    shares = colours / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    dark = luminance <= (6 / 29) ** 3
+    return np.where(dark, luminance * (29 / 3) ** 3, 116 * np.cbrt(luminance) - 16)
+
+
+def _evenly_lighter(way: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """Return colours (257, 3) along a way, at equal steps of lightness."""
+    fine = np.linspace(0, len(way) - 1, 4097)
+    points = np.stack(
+        [np.interp(fine, range(len(way)), channel) for channel in np.array(way).T], -1
+    )
+    steps = np.linspace(0, 100, 257)
+    return np.stack([np.interp(steps, _lightness(points), channel) for channel in points.T], -1)
+
+
+_COLOURS = np.concatenate([_evenly_lighter(_COOL)[:0:-1], _evenly_lighter(_WARM)])
+_VALUES = np.linspace(-1, 1, len(_COLOURS))
 
 
 def colours(maps: np.ndarray, vmax: float | None = None) -> np.ndarray:
@@ -48,7 +63,7 @@ def colours(maps: np.ndarray, vmax: float | None = None) -> np.ndarray:
     """
     sizes = np.abs(maps).max(axis=(1, 2), keepdims=True) if vmax is None else np.array(vmax)
     shares = np.clip(maps / np.where(sizes > 0, sizes, 1), -1, 1)
-    channels = [np.interp(shares, _VALUES, _ANCHORS[:, channel]) for channel in range(3)]
+    channels = [np.interp(shares, _VALUES, channel) for channel in _COLOURS.T]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 

@@ -33,9 +33,9 @@ class SaliencyCallback(Callback):
     for all epochs.
 
     Before the first epoch the samples are explained once on trial, so that a sample, a target or a
-    parameter that is wrong ends `fit` before it has begun. A model that has no variables by
-    then (one of tf-keras that was never called and does not know its input's shape) is left to be
-    built by its training, and the trial is after its first epoch.
+    parameter that is wrong ends `fit` before it has begun. A model that has no variables by then (a
+    subclassed one that was never called, a `Sequential` without an input) is left to be built by
+    its training: what needs the model is tried after its first epoch, whatever `every` is.
 
     Parameters
     ----------
