@@ -143,3 +143,11 @@ def test_a_demo_that_does_not_exist_is_named(capsys):
     with pytest.raises(SystemExit):
         demo.main(["--what", "everything"])
     assert "localisation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("keras", [2, 3])
+def test_while_a_network_learns_its_saliency_moves_to_the_digits(keras, tmp_path, capsys):
+    found, printed = figures("callback", keras, tmp_path, capsys, 1)
+    assert list(found) == [f"epoch {epoch}" for epoch in range(9)]
+    assert found["epoch 8"] > 1.2 * found["epoch 0"]
+    assert f"after epoch 8  {found['epoch 8']:.2f}" in printed

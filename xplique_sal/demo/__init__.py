@@ -8,6 +8,7 @@ Run one with ``python -m xplique_sal.demo``; ``--what`` chooses which:
 - ``regression``: what increases, decreases and maintains a steering angle?
 - ``segmentation``: why does the blank end of a plate belong to the class of its digit?
 - ``detection``: do maps of a detected box lie in the box, and those of its class on what tells it?
+- ``callback``: what does a network look at, epoch by epoch, while it learns?
 
 Nothing is downloaded. The functions can be imported on their own.
 """
@@ -53,6 +54,7 @@ _PICTURES = {
     "regression": "regression.png",
     "segmentation": "segmentation.png",
     "detection": "detection.png",
+    "callback": "callback.png",
 }
 
 
