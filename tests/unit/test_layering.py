@@ -78,6 +78,7 @@ LAYERS = [
 MOST_LINES = 320
 #: Longer files, with the most lines that they may have, and why they are not split.
 LONGER = {
+    "keras_compat": (360, "all that differs between the two Kerases"),
     "attributions.base": (470, "half of it is the documentation that every explainer inherits"),
     "model_view": (390, "everything that can be chosen of a model"),
 }
