@@ -63,8 +63,8 @@ def test_a_detection_is_explained_by_the_plate_and_its_class_by_the_digit(keras,
         )
         assert trained > untrained > by_chance
         assert found[f"{what}_other_trained"] < found[f"{what}_other_untrained"]
-    assert found["class_digit_trained"] > 1.4 * found["detection_digit_trained"]
-    assert found["class_digit_trained"] > 1.4 * found["class_digit_untrained"]
+    assert found["class_digit_trained"] > 1.3 * found["detection_digit_trained"]
+    assert found["class_digit_trained"] > 1.3 * found["class_digit_untrained"]
     assert f"{found['class_digit_trained']:.3f}" in printed
 
 
