@@ -5,6 +5,7 @@ KERAS ?= 2
 SEED ?= 0
 WHAT ?= saliency
 OUTPUT ?=
+ROWS ?=
 WORKERS ?= 2
 
 VENV := .venv
@@ -26,7 +27,7 @@ export NO_MKDOCS_2_WARNING ?= 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-lowest test-peers format format-check lint types docs notebooks \
+.PHONY: help demo test test-lowest test-peers bench bench-quick bench-accuracy bench-update format format-check lint types docs notebooks \
 	notebooks-update check clean clean-all
 
 help: ## show the targets
@@ -44,6 +45,19 @@ test-lowest: $(LOWEST)/.installed ## run the tests on the lowest supported versi
 
 test-peers: $(PEERS)/.installed ## compare with Xplique, in an environment of its own
 	$(PEERS)/bin/python -m pytest tests/benchmarks
+
+bench: $(PEERS)/.installed ## measure time and memory beside Xplique (OUTPUT=..., ROWS=...)
+	$(PEERS)/bin/python tests/benchmarks $(if $(ROWS),--rows $(ROWS)) $(if $(OUTPUT),--output $(OUTPUT))
+
+bench-quick: $(PEERS)/.installed ## the same with less of everything, in minutes (OUTPUT=..., ROWS=...)
+	$(PEERS)/bin/python tests/benchmarks --quick $(if $(ROWS),--rows $(ROWS)) $(if $(OUTPUT),--output $(OUTPUT))
+
+bench-accuracy: $(PEERS)/.installed ## compare folded and unfolded gradients with float64 (OUTPUT=...)
+	$(PEERS)/bin/python tests/benchmarks/folding_accuracy.py $(if $(OUTPUT),--output $(OUTPUT))
+
+bench-update: $(PEERS)/.installed ## measure everything and put it into docs/performance.md
+	$(PEERS)/bin/python tests/benchmarks --write $(if $(OUTPUT),--output $(OUTPUT))
+	$(PEERS)/bin/python tests/benchmarks/folding_accuracy.py --write
 
 format: $(VENV)/.installed-dev ## format the code and fix what the linter can fix
 	$(BIN)/ruff format .

@@ -11,6 +11,7 @@ from report import Limit, Line, environment, is_kept, replaced, summary, table, 
 from rows import ROWS
 
 DOCS = Path(__file__).parents[2] / "docs"
+PICTURE = "![Seconds against images, their size, batch size and outputs](images/performance.png)"
 
 
 def arguments():
@@ -61,7 +62,8 @@ def main():
     print(text)
     if asked.write:
         page = DOCS / "performance.md"
-        page.write_text(replaced(page.read_text("utf-8"), "benchmark", text), "utf-8")
+        shown = f"{text}\n\n{PICTURE}"
+        page.write_text(replaced(page.read_text("utf-8"), "benchmark", shown), "utf-8")
         plot.draw(curves, DOCS / "images" / "performance.png")
     return 0 if all(map(is_kept, limits)) else 1
 

@@ -26,6 +26,9 @@ def fresh(function, kind="tf-keras", **arguments):
     RuntimeError
         If the process fails, with what it wrote.
     """
+    module = function.__module__
+    if module == "__main__":  # a script of which a function is wanted
+        module = Path(sys.modules[module].__file__).stem
     environment = {
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -36,7 +39,7 @@ def fresh(function, kind="tf-keras", **arguments):
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         request = {
-            "module": function.__module__,
+            "module": module,
             "function": function.__name__,
             "arguments": {"kind": kind, **arguments},
             "result": str(result),

@@ -25,16 +25,17 @@ def seconds(kind, name, rounds):
     calls = {FORWARD: lambda: run(images)}
     for column, explain in each.items():
         calls[column] = lambda explain=explain: explain(x, y)
-    return in_turns(calls, rounds)
+    return in_turns(calls, rounds, warm_up=1)
 
 
 def measure(quick):
     """Yield a line for each network and Keras."""
     for name in ["MobileNetV2"] if quick else NETWORKS:
+        size = NETWORKS[name].size
         for kind in KERASES:
             found = fresh(seconds, kind, name=name, rounds=5)
             relative = ratios(found, FORWARD)
             del relative[FORWARD]
             amount = statistics.median(found[FORWARD])
-            what = f"`explain`: {name}, {NETWORKS[name].count} images"
+            what = f"`explain`: {name}, {NETWORKS[name].count} images {size}×{size}"
             yield Line(what, kind, "a forward pass", amount, "s", relative)

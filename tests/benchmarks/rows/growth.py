@@ -21,7 +21,7 @@ VARIED = {
 }
 
 
-def seconds(kind, varied, rounds):
+def seconds(kind, varied, values, rounds):
     """Return the median seconds of each, for each value: {name: [one a value]}."""
     keras = keras_of(kind)
     keras.utils.set_random_seed(0)
@@ -32,7 +32,7 @@ def seconds(kind, varied, rounds):
     model(warm)
     randomised(trunk, warm)
     found = {OURS: [], BY_HAND: [], XPLIQUE: []}
-    for value in VARIED[varied]:
+    for value in values:
         for name, times in in_turns(_calls(kind, model, varied, value), rounds).items():
             found[name].append(statistics.median(times))
     return found
@@ -65,5 +65,5 @@ def measure(quick):
     """Yield the curves; not if it has to be quick."""
     if not quick:
         for varied, values in VARIED.items():
-            found = fresh(seconds, "Keras 3", varied=varied, rounds=3)
+            found = fresh(seconds, "Keras 3", varied=varied, values=values, rounds=3)
             yield {"varied": varied, "values": values, "seconds": found}

@@ -14,9 +14,9 @@ from xplique_sal import Saliency, attributions
 COUNT, BATCH, GRADIENTS = 2, 16, "gradients"
 
 
-def seconds(kind, samples, rounds):
+def seconds(kind, size, samples, rounds):
     """Return the seconds of each: {name: [one a round]}."""
-    model, x = prepared(kind, "MobileNetV2", COUNT)
+    model, x = prepared(kind, "MobileNetV2", COUNT, size)
     y = np.eye(model.output_shape[-1], dtype="float32")[:COUNT]
     ours = attributions.SmoothGrad(model, batch_size=BATCH, nb_samples=samples)
     theirs = xplique(model, BATCH, "SmoothGrad", nb_samples=samples)
@@ -36,10 +36,11 @@ def measure(quick):
         return
     samples = 50
     for kind in ["tf-keras"] if quick else KERASES:
-        found = fresh(seconds, kind, samples=samples, rounds=3 if quick else 5)
+        size = 128 if quick else 224
+        found = fresh(seconds, kind, size=size, samples=samples, rounds=3 if quick else 5)
         relative = ratios(found, GRADIENTS)
         del relative[GRADIENTS]
         amount = statistics.median(found[GRADIENTS])
-        what = f"`SmoothGrad`: MobileNetV2, {COUNT} images, {samples} samples"
+        what = f"`SmoothGrad`: MobileNetV2, {COUNT} images {size}×{size}, {samples} samples"
         unit = f"our `explain` of as many images ({COUNT * samples})"
         yield Line(what, kind, unit, amount, "s", relative)

@@ -43,7 +43,7 @@ def seconds(kind, rows, rounds):
     of_dataset = {OURS: lambda: ours.explain(dataset), BY_HAND: lambda: loop(dataset)}
     check_same({name: call() for name, call in of_array.items()})
     check_same({name: call() for name, call in of_dataset.items()})
-    return in_turns(of_array, rounds, warm_up=1), in_turns(of_dataset, rounds, warm_up=1)
+    return in_turns(of_array, rounds, warm_up=0), in_turns(of_dataset, rounds, warm_up=0)
 
 
 def seconds_of_xplique(kind, rows):
