@@ -87,12 +87,16 @@ class Verdict(NamedTuple):
     ----------
     median, share
         The median error and the share of large ones: {way: number}.
+    rounding
+        The ratio of the median errors over the images where neither way's error is large; ``None``
+        if there is no such image, or nothing to compare.
     is_as_accurate
         Whether folding is as accurate; ``None`` if there was none.
     """
 
     median: dict
     share: dict
+    rounding: float | None
     is_as_accurate: bool | None
 
 
@@ -107,11 +111,16 @@ def judge(found):
     large = {way: values > LARGE for way, values in each.items()}
     share = {way: float(values.mean()) for way, values in large.items()}
     if "folded" not in found:
-        return Verdict(median, share, None)
+        return Verdict(median, share, None, None)
     worse = int((large["folded"] & ~large["unfolded"]).sum())
     better = int((large["unfolded"] & ~large["folded"]).sum())
     no_larger = worse - better <= 2 * np.sqrt(worse + better)
-    return Verdict(median, share, bool(no_larger and median["folded"] <= MOST * median["unfolded"]))
+    neither = ~(large["folded"] | large["unfolded"])
+    rounding = None
+    if neither.any():
+        rounding = float(np.median(each["folded"][neither]) / np.median(each["unfolded"][neither]))
+    as_accurate = bool(no_larger and median["folded"] <= MOST * median["unfolded"])
+    return Verdict(median, share, rounding, as_accurate)
 
 
 def row(name, kind, size, verdict):
@@ -120,14 +129,16 @@ def row(name, kind, size, verdict):
     medians = [f"{verdict.median[way]:.1e}" if way in verdict.median else "" for way in ways]
     shares = [f"{verdict.share[way]:.0%}" if way in verdict.share else "" for way in ways]
     ratio, held = "", ""
+    rounding = "" if verdict.rounding is None else f"{verdict.rounding:.2f}"
     if verdict.is_as_accurate is not None:
         ratio = f"{verdict.median['folded'] / verdict.median['unfolded']:.2f}"
         held = "yes" if verdict.is_as_accurate else "**no**"
-    return [f"{name}, {size}×{size}", kind, *medians, ratio, *shares, held]
+    return [f"{name}, {size}×{size}", kind, *medians, ratio, *shares, rounding, held]
 
 
 HEADINGS = [
     *("network", "Keras", "median error", "folded", "ratio", "errors above 1e-4", "folded"),
+    "ratio of the others",
     "as accurate",
 ]
 
@@ -135,15 +146,16 @@ HEADINGS = [
 def main():
     """Measure every network on both Kerases, and fail where folding is less accurate."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--size", type=int, help="the side of the images, for all networks")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--output", type=Path, help="a JSON file for every error")
     parser.add_argument("--write", action="store_true", help="put the table into the documentation")
     asked = parser.parse_args()
-    rows, verdicts, found = [HEADINGS, ["---"] * 2 + ["---:"] * 5 + ["---"]], [], []
+    rows, verdicts, found = [HEADINGS, ["---"] * 2 + ["---:"] * 6 + ["---"]], [], []
     surroundings = environment()
     for name in asked.networks:
-        size = NETWORKS[name].small
+        size = asked.size or NETWORKS[name].small
         for kind in KERASES:
             each = fresh(errors, kind, name=name, size=size, count=asked.images)
             found.append({"network": name, "kind": kind, "size": size, "errors": each})

@@ -72,7 +72,8 @@ def test_a_page_without_both_comments_is_refused(page):
 def test_folding_is_judged_by_the_median_and_by_the_large_errors():
     plain = np.full(64, 1e-6)
     assert judge({"unfolded": plain}).is_as_accurate is None
-    assert judge({"unfolded": plain, "folded": plain * 1.2}).is_as_accurate
+    verdict = judge({"unfolded": plain, "folded": plain * 1.2})
+    assert verdict.is_as_accurate and verdict.rounding == pytest.approx(1.2)
     assert not judge({"unfolded": plain, "folded": plain * 1.3}).is_as_accurate
     large = plain.copy()
     large[:4] = 1e-3  # 4 more of 64 can be chance: 4 ≤ 2·√4
@@ -80,5 +81,6 @@ def test_folding_is_judged_by_the_median_and_by_the_large_errors():
     large[:5] = 1e-3
     verdict = judge({"unfolded": plain, "folded": large})
     assert not verdict.is_as_accurate and verdict.share == {"unfolded": 0, "folded": 5 / 64}
+    assert verdict.rounding == 1  # of the 59 others
     # Other images, but as many of them: no worse.
     assert judge({"unfolded": large[::-1], "folded": large}).is_as_accurate
