@@ -42,7 +42,9 @@ class Batch(NamedTuple):
         return len(self.inputs[0])
 
     def part(self, first: int, last: int) -> Batch:
-        """Return the samples from `first` up to `last`."""
+        """Return the samples from `first` up to `last`; what is whole is not copied."""
+        if first == 0 and last >= self.size:
+            return self
         return Batch(
             self.start + first,
             [array[first:last] for array in self.inputs],
@@ -226,7 +228,8 @@ class DatasetSamples(Samples):
             # All at once is as many as there are: one batch that no dataset exceeds.
             dataset = dataset.batch(size or np.iinfo(np.int64).max)
         start = 0
-        for element in dataset.prefetch(tf.data.AUTOTUNE):
+        # One batch is read while another is explained: how far ahead is memory, not speed.
+        for element in dataset.prefetch(1):
             inputs, targets = self._read_one(element)
             arrays = arrange(inputs, self._model).flat
             count = common_length(arrays)
