@@ -11,6 +11,8 @@ import tensorflow as tf
 from xplique_sal import keras_compat
 from xplique_sal.errors import InvalidParameterError
 
+_OF_ONE_PROCESS = (tf.distribute.MirroredStrategy, tf.distribute.OneDeviceStrategy)
+
 
 class Device(NamedTuple):
     """One of the devices of a strategy, or, without one, where TensorFlow places the work."""
@@ -29,33 +31,26 @@ class Device(NamedTuple):
                 yield
 
 
-def of(strategy: tf.distribute.Strategy | None, model: Any) -> list[Device]:
-    """Return the devices of a strategy, or of the one in whose scope a model was made.
+def check(strategy: Any) -> None:
+    """Refuse a strategy of other devices than this process runs by itself.
 
     Raises
     ------
     InvalidParameterError
-        If `strategy` is no strategy, or one of devices that this process does not run by itself.
     """
-    chosen = strategy
-    if strategy is None:
-        chosen = _strategy_of(model)
-        if chosen is None:
-            return [Device()]
-    if not isinstance(chosen, (tf.distribute.MirroredStrategy, tf.distribute.OneDeviceStrategy)):
-        if strategy is None:
-            return [Device()]
+    if strategy is not None and not isinstance(strategy, _OF_ONE_PROCESS):
         raise InvalidParameterError(
             "a `strategy` of one process's devices: a `tf.distribute.MirroredStrategy`",
             f"{strategy!r} of type {type(strategy).__name__}",
             "Pass such a strategy, or explain a part of the samples in each process.",
         )
-    return [Device(name, chosen) for name in chosen.extended.worker_devices]
 
 
-def _strategy_of(model: Any) -> tf.distribute.Strategy | None:
-    for variable in keras_compat.variables(model):
+def of(strategy: tf.distribute.Strategy | None, model: Any) -> list[Device]:
+    """Return the devices of a strategy, or of the one in whose scope a model was built."""
+    if strategy is None:
+        variable = next(iter(keras_compat.variables(model)), None)
         strategy = getattr(variable, "distribute_strategy", None)
-        if strategy is not None:
-            return strategy
-    return None
+    if not isinstance(strategy, _OF_ONE_PROCESS):
+        return [Device()]
+    return [Device(name, strategy) for name in strategy.extended.worker_devices]

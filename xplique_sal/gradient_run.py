@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from xplique_sal import devices
 from xplique_sal.batching import Batch, Samples, concatenate
 from xplique_sal.compilation import Program
 from xplique_sal.devices import Device
@@ -47,8 +49,8 @@ class GradientRun:
         The check of the operator's targets, if it has one.
     inner
         Whether an inner layer is explained, or differentiated to.
-    devices
-        Among which each batch is shared.
+    strategy
+        Among whose devices each batch is shared; ``None`` is that of the model, if it has one.
     """
 
     def __init__(
@@ -56,11 +58,12 @@ class GradientRun:
         gradient: ScoreGradient,
         check: TargetCheck | None,
         inner: bool,
-        devices: Sequence[Device],
+        strategy: tf.distribute.Strategy | None,
     ) -> None:
         self._gradient = gradient
         self._check = check
-        self._devices = devices
+        devices.check(strategy)
+        self._strategy = strategy
         self._inner = inner
 
     def of_score(self, samples: Samples, batch: Batch, most: int | None) -> Explained:
@@ -107,6 +110,11 @@ class GradientRun:
             facts.bytes_per_sample,
         )
 
+    @functools.cached_property
+    def _devices(self) -> list[Device]:
+        # When the first batch is there, the model has been built, and its variables are somewhere.
+        return devices.of(self._strategy, self._gradient.model)
+
     def _shared(
         self,
         samples: Samples,
@@ -120,21 +128,21 @@ class GradientRun:
         """Return what `program` gives of a batch, in parts, each by one of the devices."""
         fixed = samples.fixed_batch
         # A state that several devices change at once would be that of none of them.
-        devices = self._devices if not program.has_state else self._devices[:1]
-        if len(devices) == 1:
+        chosen = self._devices if not program.has_state else self._devices[:1]
+        if len(chosen) == 1:
             return [self._run(program, part, extra, fixed, size) for part in batch.split(at_once)]
         if fixed is None:
-            at_once = -(-min(at_once, batch.size) // len(devices))
-            size = -(-size // len(devices))
+            at_once = -(-min(at_once, batch.size) // len(chosen))
+            size = -(-size // len(chosen))
         programs = [
-            self._gradient.program(samples, fixed, several, [], device) for device in devices
+            self._gradient.program(samples, fixed, several, [], device) for device in chosen
         ]
 
         def run(numbered: tuple[int, Batch]) -> Explained:
             number, part = numbered
-            return self._run(programs[number % len(devices)], part, extra, fixed, size)
+            return self._run(programs[number % len(chosen)], part, extra, fixed, size)
 
-        with ThreadPoolExecutor(len(devices)) as pool:
+        with ThreadPoolExecutor(len(chosen)) as pool:
             return list(pool.map(run, enumerate(batch.split(at_once))))
 
     def _check_targets(self, samples: Samples, batch: Batch, f: Facts | TracedModel) -> None:

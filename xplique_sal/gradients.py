@@ -86,6 +86,7 @@ class ScoreGradient:
         reducer: str | None,
     ) -> None:
         self._view = view
+        self.model = view.model
         self._operator = operator
         self._modifier = modifier
         self._reducer = reducer

@@ -124,3 +124,17 @@ def test_errors_are_those_of_one_device(keras, rng, strategy):
 def test_what_is_no_strategy_of_devices(keras, strategy):
     with pytest.raises(InvalidParameterError, match="MirroredStrategy"):
         Saliency(network(keras, ROW), strategy=strategy)
+
+
+def test_a_model_that_is_built_when_it_is_explained(keras, rng, strategy):
+    layers = [keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(2)]
+    x, _ = data(rng, ROW)
+    with strategy.scope():
+        explainer = Saliency(keras.Sequential(layers))
+        before = compilation.trace_count()
+        maps = explainer.explain(x, 1)
+    assert compilation.trace_count() - before == 2
+    alone = keras.Sequential([keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(2)])
+    alone.build((None, *ROW))
+    alone.set_weights([np.asarray(weights) for weights in explainer.model.model.get_weights()])
+    np.testing.assert_allclose(maps, Saliency(alone).explain(x, 1), rtol=1e-5)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal import batching, devices, grad_modifiers, keras_compat, operators, reducers
+from xplique_sal import batching, grad_modifiers, keras_compat, operators, reducers
 from xplique_sal.batch_size import BatchSize
 from xplique_sal.batching import Batch, DatasetSamples, Samples
 from xplique_sal.errors import InvalidInputError, InvalidOperatorError, InvalidTargetError
@@ -408,7 +408,7 @@ class WhiteBoxExplainer(BlackBoxExplainer):
             ),
             self._operator.check_targets,
             wrt_layer is not None or output_layer is not None,
-            devices.of(strategy, model),
+            strategy,
         )
 
     def _explain_batch(self, samples: Samples, batch: Batch) -> Explained:
