@@ -108,7 +108,8 @@ class BatchSize:
             try:
                 return explain(samples, batch)
             except tf.errors.ResourceExhaustedError:
-                size = min(self.most or batch.size, batch.size)
+                rows = batch.size * samples.points
+                size = min(self.most or rows, rows)
                 if size == 1 or samples.takes_only:
                     raise
                 self.most, self.is_searched, self.was_reduced = size // 2, False, True

@@ -75,6 +75,10 @@ class Samples(abc.ABC):
     fixed_batch
         The batch size that it is given: that one, or the one for which it was traced because it
         needs to know it.
+    wants_scores
+        Whether the scores are asked for beside the maps.
+    points
+        How many points of each sample the model may be given at once.
     """
 
     for_model: Skeleton
@@ -85,6 +89,8 @@ class Samples(abc.ABC):
     count: int | None
     takes_only: int | None = None
     fixed_batch: int | None = None
+    wants_scores: bool = False
+    points: int = 1
 
     @abc.abstractmethod
     def first(self) -> list[Any]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal import compilation
+from xplique_sal import compilation, graph_loops
 from xplique_sal.batching import Samples
 from xplique_sal.compilation import Held, Program
 from xplique_sal.gradient_checks import checked_scores
-from xplique_sal.gradients import is_small
 from xplique_sal.model_call import call_with_autograph
 from xplique_sal.model_view import ModelView, TracedModel
 from xplique_sal.plain_function import PlainFunction
@@ -89,7 +88,7 @@ def compiled(
         for spec, row in zip(specs, rows, strict=True)
     ]
     signature.append(tf.TensorSpec([], tf.int32))
-    loops = fixed is None and is_small(samples)
+    loops = fixed is None and graph_loops.is_small(samples)
     request = (
         "forward scores",
         *view.key,
@@ -102,37 +101,22 @@ def compiled(
     def build(*tensors: tf.Tensor) -> tuple[tf.Tensor, ScoreFacts]:
         facts: list[ScoreFacts] = []
 
-        def score(*part: tf.Tensor) -> tf.Tensor:
+        def score(first: Any, *part: tf.Tensor) -> list[tf.Tensor]:
             traced.append(f := TracedModel(view))
             cast = [view.cast(position, part[position]) for position in range(count)]
             tensors = [*cast, *part[count:]]
             scores, is_scalar = scores_of(f, samples, question, tensors)
             facts.append(ScoreFacts(f.output_shape, f.channel_axis, is_scalar))
-            return scores
+            return [scores]
 
         *arrays, size = tensors
-        return (_in_batches(score, arrays, size) if loops else score(*arrays)), facts[-1]
+        if loops:
+            found = graph_loops.in_batches(score, arrays, size, [tf.float64])
+        else:
+            found = score(0, *arrays)
+        return found[0], facts[-1]
 
     return compilation.program(view.model, request, build, signature)
-
-
-def _in_batches(
-    score: Callable[..., tf.Tensor], arrays: Sequence[tf.Tensor], size: tf.Tensor
-) -> tf.Tensor:
-    """Return what `score` returns of `arrays`, given at most `size` rows at once."""
-    batches = -(-tf.shape(arrays[0])[0] // size)
-    shapes: list[tf.TensorShape] = []
-
-    def step(index: tf.Tensor, done: tf.TensorArray) -> Any:
-        scores = score(*(array[index * size : (index + 1) * size] for array in arrays))
-        shapes[:] = [tf.TensorShape([None, *scores.shape[1:]])]
-        return index + 1, done.write(index, scores)
-
-    empty = tf.TensorArray(tf.float64, size=batches, infer_shape=False)
-    _, done = tf.while_loop(
-        lambda index, _: index < batches, step, (0, empty), parallel_iterations=1
-    )
-    return tf.ensure_shape(done.concat(), shapes[0])
 
 
 def padded(array: Any, size: int) -> Any:

@@ -16,8 +16,11 @@ from xplique_sal.compilation import Program
 from xplique_sal.devices import Device
 from xplique_sal.errors import InvalidOperatorError, XpliqueSalError
 from xplique_sal.gradient_checks import chosen_outputs, folded_axes, not_finite, wrong_length
-from xplique_sal.gradients import NOT_FINITE, ZERO, Facts, ScoreGradient, is_small
+from xplique_sal.gradients import ScoreGradient
+from xplique_sal.graph_loops import is_small
+from xplique_sal.map_making import NOT_FINITE, ZERO
 from xplique_sal.model_view import TracedModel
+from xplique_sal.score_pass import Facts
 from xplique_sal.targets import TargetCheck, number_of_outputs
 from xplique_sal.types import Explained, pack
 
@@ -25,6 +28,9 @@ from xplique_sal.types import Explained, pack
 #: divided by where a gradient then overflows.
 _HALF_SCALE = 2.0**16
 _HALF_STEP = 2.0**8
+
+#: How many points of samples are evaluated at once, if there is no bound and there are few samples.
+_AT_ONCE = 64
 
 #: How many numbers small samples are given to the graph at once, to be looped over there.
 _CHUNK = 1 << 21
@@ -87,7 +93,7 @@ class GradientRun:
             known = number_of_outputs(facts.output_shape, facts.channel_axis)
             extra = [chosen_outputs(outputs, known)]
         fixed = samples.fixed_batch
-        size = fixed or most or batch.size
+        size = fixed or most or max(batch.size, _AT_ONCE)
         if facts.is_scalar:
             if fixed not in (None, 1):
                 raise InvalidOperatorError(
@@ -108,6 +114,7 @@ class GradientRun:
             facts.is_scalar,
             facts.rewiring,
             facts.bytes_per_sample,
+            concatenate([[part.details] for part in parts])[0],
         )
 
     @functools.cached_property
@@ -130,7 +137,7 @@ class GradientRun:
         # A state that several devices change at once would be that of none of them.
         chosen = self._devices if not program.has_state else self._devices[:1]
         if len(chosen) == 1:
-            return [self._run(program, part, extra, fixed, size) for part in batch.split(at_once)]
+            return [self._run(program, samples, part, extra, size) for part in batch.split(at_once)]
         if fixed is None:
             at_once = -(-min(at_once, batch.size) // len(chosen))
             size = -(-size // len(chosen))
@@ -140,7 +147,7 @@ class GradientRun:
 
         def run(numbered: tuple[int, Batch]) -> Explained:
             number, part = numbered
-            return self._run(programs[number % len(chosen)], part, extra, fixed, size)
+            return self._run(programs[number % len(chosen)], samples, part, extra, size)
 
         with ThreadPoolExecutor(len(chosen)) as pool:
             return list(pool.map(run, enumerate(batch.split(at_once))))
@@ -180,21 +187,22 @@ class GradientRun:
     def _run(
         self,
         program: Program,
+        samples: Samples,
         batch: Batch,
         extra: Sequence[Any],
-        fixed: int | None,
         at_once: int,
     ) -> Explained:
-        size = batch.size
+        size, fixed = batch.size, samples.fixed_batch
         tensors = [*batch.inputs, *([] if extra else batch.targets)]
         if fixed is not None and size < fixed:
             # The last sample stands in for those that are missing.
             tensors = [_padded(array, fixed) for array in tensors]
         scale = _HALF_SCALE if program.facts.in_float16 else 1.0
         while True:
-            arguments = map(tf.convert_to_tensor, (*tensors, *extra, scale, at_once))
+            settings = self._gradient.settings(samples, batch.start, scale, at_once)
+            arguments = map(tf.convert_to_tensor, (*tensors, *extra, *settings))
             try:
-                maps, scores, status = program(*arguments)
+                maps, scores, status, details = program(*arguments)
             except tf.errors.InvalidArgumentError as error:
                 if self._inner:
                     raise folded_axes(error) from error
@@ -211,6 +219,7 @@ class GradientRun:
                 raise wrong_length(scores, maps, padded, self._inner)
         if size < padded:
             maps, scores, codes = [map_[:size] for map_ in maps], scores[:size], codes[:size]
+            details = details[:size]
         codes = codes.reshape(size, -1).max(axis=1)
         if (codes == NOT_FINITE).any():
             raise not_finite(
@@ -219,7 +228,7 @@ class GradientRun:
         zero = batch.start + int((codes == ZERO).argmax()) if (codes == ZERO).any() else None
         found = iter(maps)
         everything = [next(found) if known else None for known in has_gradient]
-        return Explained(everything, scores, zero)
+        return Explained(everything, scores, zero, details=details)
 
 
 def _padded(array: Any, size: int) -> np.ndarray:

@@ -29,6 +29,26 @@ def with_defaults(init: Callable[..., None], defaults: Mapping[str, Any]) -> Cal
     return __init__
 
 
+def with_all_options(cls: type) -> None:
+    """Show, in the signature of a class, what its ``**options`` are: the base's options.
+
+    They are what the base takes by keyword only, and reach it as they are.
+    """
+    init: Any = vars(cls)["__init__"]
+    signature = inspect.signature(init)
+    own = list(signature.parameters.values())
+    if not own or own[-1].kind is not inspect.Parameter.VAR_KEYWORD:
+        return
+    base: Any = cls.__mro__[1]
+    options = [
+        parameter
+        for parameter in inspect.signature(base.__init__).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        and parameter.name not in signature.parameters
+    ]
+    init.__signature__ = signature.replace(parameters=[*own[:-1], *options])
+
+
 def with_inherited_sections(cls: type) -> str:
     """Return a class's docstring with what its bases say of parameters and errors.
 

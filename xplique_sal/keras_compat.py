@@ -221,13 +221,13 @@ def computes_in_float16(layer: Any) -> bool:
     return any(policy(inner)[0] == "float16" for inner in all_layers(layer))
 
 
-def channel_axis(layer: Any) -> int:
-    """Return the channel axis of the first inner layer that has a data format; -1 if none has."""
+def channel_axis(layer: Any, default: int = -1) -> int:
+    """Return the channel axis of the first inner layer with a data format, or the default."""
     for inner in all_layers(layer):
         data_format = getattr(inner, "data_format", None)
         if data_format is not None:
             return 1 if data_format == "channels_first" else -1
-    return -1
+    return default
 
 
 def is_composite_rectifier(layer: Any) -> bool:

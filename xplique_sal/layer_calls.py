@@ -74,9 +74,13 @@ def one_tensor(wanted: LayerCall, calls: dict[int, list[Any]], graph: Any) -> tf
     return output
 
 
-def is_wanted(calls: list[LayerCall], layer: Any, number: int) -> bool:
-    """Tell whether one of `calls` is the one of `layer` with that number."""
-    return any(call.layer is layer and call.call in (None, number) for call in calls)
+def positions_wanted(calls: list[LayerCall], layer: Any, number: int) -> list[int]:
+    """Return which of `calls` are the one of `layer` with that number."""
+    return [
+        position
+        for position, call in enumerate(calls)
+        if call.layer is layer and call.call in (None, number)
+    ]
 
 
 def choose_output(outputs: Any, choice: int | str | None, names: list[str]) -> tf.Tensor:

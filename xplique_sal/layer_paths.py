@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from typing import Any, NamedTuple
 
@@ -107,6 +108,22 @@ def all_paths(model: Any, prefix: str = "", depth: int = 4) -> list[str]:
         if depth > 1:
             paths += all_paths(child, f"{prefix}{child.name}/", depth - 1)
     return paths
+
+
+def path_of(model: Any, layer: Any) -> str | None:
+    """Return a path by which `find` finds a layer, if there is one."""
+    waiting = [(child, child.name) for child in keras_compat.children(model)]
+    seen = {id(model)}
+    while waiting:
+        inner, path = waiting.pop(0)
+        if inner is layer:
+            with contextlib.suppress(LayerNotFoundError):
+                return path if find(model, path).layer is layer else None
+            return None
+        if id(inner) not in seen:
+            seen.add(id(inner))
+            waiting += [(c, f"{path}/{c.name}") for c in keras_compat.children(inner)]
+    return None
 
 
 def _not_found(model: Any, path: str) -> LayerNotFoundError:

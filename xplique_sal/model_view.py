@@ -23,7 +23,7 @@ from xplique_sal.errors import (
     XpliqueSalError,
 )
 from xplique_sal.graph_reading import before_final_activation, final_activation
-from xplique_sal.layer_calls import choose_output, is_wanted, one_call, one_tensor
+from xplique_sal.layer_calls import choose_output, one_call, one_tensor, positions_wanted
 from xplique_sal.layer_paths import LayerCall
 from xplique_sal.model_call import check_model, invoke, is_differentiable
 from xplique_sal.plain_function import PlainFunction
@@ -73,7 +73,7 @@ class ModelView:
                 "Pass an int, a string or None.",
             )
         self.model = model
-        self._output_layer = output_layer
+        self.output_layer = output_layer
         self.output = output
         self.logits = bool(logits)
         self.wrt_layer = wrt_layer
@@ -158,7 +158,7 @@ class ModelView:
                 "Pass None to differentiate with respect to the inputs.",
             )
         wrt = [layer_paths.find(self.model, path) for path in paths]
-        explained = self._output_layer
+        explained = self.output_layer
         return (None if explained is None else layer_paths.find(self.model, explained)), wrt
 
     def cast(self, position: int, value: Any) -> tf.Tensor:
@@ -253,11 +253,15 @@ class TracedModel:
         What is explained of which model.
     tape
         Watches the outputs of the view's `wrt_layer`.
+    at
+        Called with the position and the output of each of them: what it returns takes its place.
 
     Attributes
     ----------
     wrt
         The tensors that were watched, in the order of `wrt_layer`.
+    unmoved
+        What they were before `at`, by position.
     explained
         The last f(x), in the precision of the model.
     rewirer
@@ -268,9 +272,16 @@ class TracedModel:
         The channel axis of f(x), where it has positions.
     """
 
-    def __init__(self, view: ModelView, tape: tf.GradientTape | None = None) -> None:
+    def __init__(
+        self,
+        view: ModelView,
+        tape: tf.GradientTape | None = None,
+        at: Callable[[int, tf.Tensor], tf.Tensor] | None = None,
+    ) -> None:
         self.view = view
         self._tape = tape
+        self._at = at
+        self.unmoved: dict[int, tf.Tensor] = {}
         self._explained, self._wrt_calls = view.chosen_layers()
         self.rewirer = Rewirer(view.rule) if view.rule is not None else None
         self._graph: Any = None
@@ -322,13 +333,14 @@ class TracedModel:
         def see(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
             output = original(*args, **kwargs)
             number = len(calls.setdefault(id(layer), []))
-            if self._tape is not None and is_wanted(self._wrt_calls, layer, number):
-                output = self._watch(output)
+            wanted = positions_wanted(self._wrt_calls, layer, number)
+            if self._tape is not None and wanted:
+                output = self._watch(output, wanted)
             calls[id(layer)].append(output)
             return output
 
-        wanted = [*layers, *(call.layer for call in self._wrt_calls)]
-        unique = list({id(layer): layer for layer in wanted}.values())
+        seen = [*layers, *(call.layer for call in self._wrt_calls)]
+        unique = list({id(layer): layer for layer in seen}.values())
         rewired = contextlib.nullcontext() if self.rewirer is None else self.rewirer.forward(model)
         folded = (
             normalization.folded(model) if self.view.fold_batch_norm else contextlib.nullcontext()
@@ -369,10 +381,11 @@ class TracedModel:
         """What the backprop modifier did, if there is one."""
         return None if self.rewirer is None else self.rewirer.done
 
-    def _watch(self, output: Any) -> tf.Tensor:
+    def _watch(self, output: Any, positions: Sequence[int]) -> tf.Tensor:
         if not isinstance(output, tf.Tensor):
             return output  # refused when the model has run: Keras rewrites errors of its layers
-        output = tf.identity(output)
+        self.unmoved.update(dict.fromkeys(positions, output))
+        output = tf.identity(output if self._at is None else self._at(positions[0], output))
         assert self._tape is not None
         self._tape.watch(output)
         return output

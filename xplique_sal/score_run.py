@@ -15,7 +15,7 @@ from xplique_sal.errors import InvalidModelError, InvalidOperatorError, XpliqueS
 from xplique_sal.forward import CalledFunction, Question, compiled, padded, scores_of
 from xplique_sal.gradient_checks import chosen_outputs
 from xplique_sal.gradient_run import rows_at_once
-from xplique_sal.gradients import is_small
+from xplique_sal.graph_loops import is_small
 from xplique_sal.model_view import ModelView, TracedModel
 from xplique_sal.operators import ScoreFunction
 from xplique_sal.plain_function import PlainFunction

@@ -77,6 +77,8 @@ class Explained(NamedTuple):
         What a backprop modifier did (`xplique_sal.rewiring.Rewiring`), if there was one.
     bytes_per_sample
         What a sample takes in memory, by the size of every tensor of the graph; 0 if unknown.
+    details
+        A few numbers about each sample, where the method has some to tell.
     """
 
     maps: list[tf.Tensor | None]
@@ -86,6 +88,7 @@ class Explained(NamedTuple):
     one_by_one: bool = False
     rewiring: Any = None
     bytes_per_sample: int = 0
+    details: tf.Tensor | None = None
 
 
 def leaves(structure: Structure) -> list[Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from xplique_sal import Saliency, gradients
+from xplique_sal import Saliency, graph_loops
 
 
 def seconds(function, times=3):
@@ -36,7 +36,7 @@ def main():
     looped = seconds(lambda: in_graph.explain(rows, labels))
     streamed = seconds(lambda: in_graph.explain(dataset))
 
-    gradients._SMALL = -1
+    graph_loops._SMALL = -1
     in_python = Saliency(build())
     called = seconds(lambda: in_python.explain(rows, labels))
 

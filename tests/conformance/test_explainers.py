@@ -9,6 +9,7 @@ import tensorflow as tf
 from xplique_sal import attributions
 from xplique_sal.attributions.base import BlackBoxExplainer, WhiteBoxExplainer
 from xplique_sal.compilation import trace_count
+from xplique_sal.errors import InvalidModelError
 
 EXPLAINERS = [getattr(attributions, name) for name in attributions.__all__]
 EXPLAINERS = [thing for thing in EXPLAINERS if issubclass(thing, BlackBoxExplainer)]
@@ -23,12 +24,20 @@ every_kind = pytest.mark.parametrize("kind", SHAPES)
 MAP_SHAPES = {"table": (6,), "series": (5, 3), "image": (6, 6, 1), "volume": (4, 4, 4, 1)}
 
 
+def is_randomised(explainer):
+    return "seed" in inspect.signature(explainer).parameters
+
+
+def needs_positions(explainer):
+    """A method of feature maps: it has none for tables, and one value for each time step."""
+    return "conv_layer" in inspect.signature(explainer).parameters
+
+
 def build(explainer, *args, **options):
     """An explainer; a randomised one with a seed, and with few of what it draws."""
-    parameters = inspect.signature(explainer).parameters
-    if "seed" in parameters:
+    if is_randomised(explainer):
         options["seed"] = 0
-    if "nb_samples" in parameters:
+    if "nb_samples" in inspect.signature(explainer).parameters:
         options["nb_samples"] = 40
     return explainer(*args, **options)
 
@@ -70,8 +79,15 @@ def assert_same(maps, expected):
 def test_every_way_of_passing_samples_gives_the_same(keras, rng, explainer, kind):
     model, (x, y) = network(keras, kind), samples(rng, kind)
     method = build(explainer, model, batch_size=3)
+    shape = MAP_SHAPES[kind]
+    if needs_positions(explainer):
+        if kind == "table":
+            with pytest.raises(InvalidModelError, match="positions"):
+                method.explain(x, y)
+            return
+        shape = (*shape[:-1], 1)
     expected = np.asarray(method.explain(x, y))
-    assert expected.shape == (7, *MAP_SHAPES[kind])
+    assert expected.shape == (7, *shape)
     assert expected.dtype == np.float32
     assert np.isfinite(expected).all()
     assert np.abs(expected).max() > 0
@@ -88,7 +104,7 @@ def test_every_way_of_passing_samples_gives_the_same(keras, rng, explainer, kind
     assert_same(maps, expected)
     np.testing.assert_allclose(scores, model(x).numpy()[np.arange(7), y], rtol=1e-4, atol=1e-5)
     one_by_one = [method.explain(x[i : i + 1], y[i : i + 1]) for i in range(7)]
-    if "seed" not in inspect.signature(explainer).parameters:
+    if not is_randomised(explainer):
         assert_same(np.concatenate(one_by_one), expected)
 
 
@@ -102,7 +118,7 @@ def test_any_batch_size_gives_the_same(keras, rng, explainer, batch_size):
 
 @every_explainer
 def test_the_order_of_samples_does_not_matter(keras, rng, explainer):
-    if "seed" in inspect.signature(explainer).parameters:
+    if is_randomised(explainer):
         pytest.skip("what is drawn depends on the position")
     model, (x, y) = network(keras, "image"), samples(rng, "image")
     order = rng.permutation(7)
@@ -174,7 +190,8 @@ def test_a_second_explainer_traces_nothing(keras, rng, explainer):
 
 @every_explainer
 def test_an_operator_that_returns_one_scalar(keras, rng, explainer):
-    model, (x, y) = network(keras, "table"), samples(rng, "table")
+    kind = "series" if needs_positions(explainer) else "table"
+    model, (x, y) = network(keras, kind), samples(rng, kind)
     expected = build(explainer, model)(x, y)
 
     def scalar(f, x, y):

@@ -1,9 +1,27 @@
 """The explainers."""
 
 from xplique_sal.attributions.deconvnet import DeconvNet
+from xplique_sal.attributions.grad_cam import GradCAM
+from xplique_sal.attributions.gradient_input import GradientInput
 from xplique_sal.attributions.guided_backprop import GuidedBackprop
+from xplique_sal.attributions.integrated_gradients import IntegratedGradients
 from xplique_sal.attributions.occlusion import Occlusion
 from xplique_sal.attributions.rise import Rise
 from xplique_sal.attributions.saliency import Saliency
+from xplique_sal.attributions.smoothgrad import SmoothGrad
+from xplique_sal.attributions.square_grad import SquareGrad
+from xplique_sal.attributions.vargrad import VarGrad
 
-__all__ = ["DeconvNet", "GuidedBackprop", "Occlusion", "Rise", "Saliency"]
+__all__ = [
+    "DeconvNet",
+    "GradCAM",
+    "GradientInput",
+    "GuidedBackprop",
+    "IntegratedGradients",
+    "Occlusion",
+    "Rise",
+    "Saliency",
+    "SmoothGrad",
+    "SquareGrad",
+    "VarGrad",
+]

@@ -17,10 +17,11 @@ from xplique_sal.batching import Batch, DatasetSamples, Samples
 from xplique_sal.errors import InvalidInputError, InvalidOperatorError, InvalidTargetError
 from xplique_sal.gradient_run import GradientRun, rows_at_once
 from xplique_sal.gradients import ScoreGradient
-from xplique_sal.inheritance import with_defaults, with_inherited_sections
+from xplique_sal.inheritance import with_all_options, with_defaults, with_inherited_sections
 from xplique_sal.model_view import ModelView, function_of
 from xplique_sal.plain_function import PlainFunction
 from xplique_sal.rewiring import Rewiring
+from xplique_sal.sampling import Attribution, Sampling
 from xplique_sal.targets import check_classes
 from xplique_sal.types import Explained, GradientModifier, Operator, Structure, pack
 
@@ -54,6 +55,8 @@ class BlackBoxExplainer(abc.ABC):
         super().__init_subclass__(**options)
         if "defaults" in vars(cls) and "__init__" not in vars(cls):
             cls.__init__ = with_defaults(cls.__init__, cls.defaults)  # type: ignore[method-assign]
+        if "__init__" in vars(cls):
+            with_all_options(cls)
         cls.__doc__ = with_inherited_sections(cls)
 
     def __init__(
@@ -174,9 +177,12 @@ class BlackBoxExplainer(abc.ABC):
     ) -> tuple[Any, tf.Tensor]:
         """Return the explanations and the scores (N,) that they explain.
 
-        Both come from the same forward pass. The parameters and errors are those of `explain`.
+        Both come from the same forward pass; of a method that looks at other points than the sample
+        itself, the score at the sample is one point more. The parameters and errors are those of
+        `explain`.
         """
         samples = self._read(inputs, targets)
+        samples.wants_scores = True
         return self._joined(samples, self._explain_batch, self._rows_at_once(samples), verbose)
 
     @final
@@ -323,8 +329,12 @@ class BlackBoxExplainer(abc.ABC):
 class WhiteBoxExplainer(BlackBoxExplainer):
     """Base of the explainers that differentiate a score with respect to the inputs.
 
-    The map is the gradient ∂g/∂x, modified by `grad_modifier`, with the channels of images reduced
-    by `reducer`. The model runs with ``training=False``.
+    The map is the gradient ∂g/∂x, or what the method makes of gradients, modified by
+    `grad_modifier`, with the channels of images reduced by `reducer`. The model runs with
+    ``training=False``.
+
+    A method sets `_attribution`: a class attribute where it has no parameters of its own, else set
+    before this class is initialised.
 
     Parameters
     ----------
@@ -373,6 +383,9 @@ class WhiteBoxExplainer(BlackBoxExplainer):
         If the model has no such layer.
     """
 
+    #: What is made of the gradients.
+    _attribution: Attribution = Attribution()
+
     def __init__(
         self,
         model: Any,
@@ -404,12 +417,23 @@ class WhiteBoxExplainer(BlackBoxExplainer):
         self.rewiring: Rewiring | None = None
         self._run_of = GradientRun(
             ScoreGradient(
-                view, self._operator.function, grad_modifiers.resolve(grad_modifier), reducer
+                view,
+                self._operator.function,
+                grad_modifiers.resolve(grad_modifier),
+                reducer,
+                self._attribution,
+                self._operator.check_targets is check_classes,
             ),
             self._operator.check_targets,
             wrt_layer is not None or output_layer is not None,
             strategy,
         )
+
+    def _read(self, inputs: Structure, targets: Structure, endless: bool = False) -> Samples:
+        samples = super()._read(inputs, targets, endless)
+        if isinstance(self._attribution, Sampling):
+            samples.points = self._attribution.points
+        return samples
 
     def _explain_batch(self, samples: Samples, batch: Batch) -> Explained:
         return self._run_of.of_score(samples, batch, self.batch_size)

@@ -1,0 +1,169 @@
+"""What the methods share that weigh the channels of a feature map."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from xplique_sal.attributions.base import WhiteBoxExplainer
+from xplique_sal.batching import Samples
+from xplique_sal.errors import InvalidModelError, InvalidParameterError
+from xplique_sal.feature_maps import last_feature_map
+from xplique_sal.model_view import ModelView
+from xplique_sal.sampling import Attribution, Place
+from xplique_sal.types import Operator, Structure
+
+_METHODS = ("bicubic", "bilinear", "nearest")
+
+
+class _WeighedChannels(Attribution):
+    """ReLU(Σ_c w_c A_c), resized to the input."""
+
+    needs_source = True
+
+    def __init__(self, weights: Callable[..., tf.Tensor], interpolation: str) -> None:
+        self._weights = weights
+        self._interpolation = interpolation
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells what is traced from what another attribution traces."""
+        return (*super().key, self._weights, self._interpolation)
+
+    def combine(self, gradient: tf.Tensor, source: tf.Tensor, place: Place) -> tf.Tensor:
+        """Return the map, with a channel axis of length one where the input has its channels."""
+        features = tf.cast(source, tf.float32)
+        rank = features.shape.rank
+        channels = place.channel_axis % rank
+        positions = [axis for axis in range(1, rank) if axis != channels]
+        if not positions:
+            raise InvalidModelError(
+                "a `conv_layer` whose output has positions: height and width, or time",
+                f"one whose output has the shape {tuple(features.shape)}",
+                "Name a layer before the positions are flattened or averaged.",
+            )
+        weights = self._weights(tf.cast(gradient, tf.float32), features, positions)
+        weighed = tf.nn.relu(tf.reduce_sum(weights * features, channels))
+        into = _channels_of_input(place, rank)
+        sizes = tf.shape(place.inputs[_input(place, rank)])
+        sizes = [sizes[axis] for axis in range(1, rank) if axis != into]
+        return tf.expand_dims(_resized(weighed, sizes, self._interpolation), into)
+
+
+class FeatureMapExplainer(WhiteBoxExplainer):
+    """Base of the explainers that weigh the channels of a feature map.
+
+    The map shows where a layer's channels are active that raise the score. A method says by
+    `_weights` how much each channel counts.
+
+    Parameters
+    ----------
+    conv_layer
+        The layer that makes the feature map A, named as `output_layer`. ``None`` is the last layer
+        whose output has the positions (height and width) of the last convolution's, so with the
+        activation after it and before a pooling; the attribute `conv_layer` tells it after the
+        first explanation.
+    interpolation
+        How the map is resized to the input: ``"bicubic"``, which can overshoot a little, also
+        below 0; ``"bilinear"`` or ``"nearest"``, which cannot.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        output_layer: int | str | None = None,
+        batch_size: int | str | None = 64,
+        operator: Operator | str | None = None,
+        conv_layer: int | str | None = None,
+        *,
+        output: int | str | None = None,
+        logits: bool = False,
+        backprop_modifier: Callable[..., tf.Tensor] | str | None = None,
+        fold_batch_norm: bool = True,
+        strategy: tf.distribute.Strategy | None = None,
+        interpolation: str = "bicubic",
+    ) -> None:
+        if interpolation not in _METHODS:
+            raise InvalidParameterError(
+                f"an `interpolation` among {', '.join(map(repr, _METHODS))}",
+                repr(interpolation),
+                "Pass one of these.",
+            )
+        if isinstance(conv_layer, (list, tuple)):
+            raise InvalidParameterError(
+                "one `conv_layer`", repr(conv_layer), "Make an explainer for each layer."
+            )
+        self._attribution = _WeighedChannels(type(self)._weights, interpolation)
+        super().__init__(
+            model,
+            output_layer,
+            batch_size,
+            operator,
+            None,
+            output=output,
+            logits=logits,
+            wrt_layer=conv_layer,
+            backprop_modifier=backprop_modifier,
+            fold_batch_norm=fold_batch_norm,
+            strategy=strategy,
+        )
+        self.conv_layer = conv_layer
+        self._finds_layer = conv_layer is None
+
+    @staticmethod
+    @abc.abstractmethod
+    def _weights(gradient: tf.Tensor, features: tf.Tensor, positions: Sequence[int]) -> tf.Tensor:
+        """Return the weight of each channel, with `positions` as axes of length one.
+
+        Parameters
+        ----------
+        gradient, features
+            ∂g/∂A and A, in float32.
+        positions
+            The axes of the height and width.
+        """
+
+    def _read(self, inputs: Structure, targets: Structure, endless: bool = False) -> Samples:
+        samples = super()._read(inputs, targets, endless)
+        if self._finds_layer and isinstance(self.model, ModelView):
+            # At each call: the model's owner may have changed its structure.
+            self.conv_layer = self.model.wrt_layer = last_feature_map(self.model, samples)
+        return samples
+
+
+def _input(place: Place, rank: int) -> int:
+    """Return which input has the positions of a feature map of that rank."""
+    fitting = [i for i, tensor in enumerate(place.inputs) if tensor.shape.rank == rank]
+    if len(fitting) != 1:
+        raise InvalidModelError(
+            "one input with as many axes as the feature map, to whose size the map is brought",
+            f"{len(fitting)} inputs with {rank} axes",
+            "Take a gradient method, which gives a map for each input."
+            if fitting
+            else "Choose a `conv_layer` whose output has positions as the input has.",
+        )
+    return fitting[0]
+
+
+def _channels_of_input(place: Place, rank: int) -> int:
+    return place.input_channel_axis % rank
+
+
+def _resized(maps: tf.Tensor, sizes: Sequence[tf.Tensor], method: str) -> tf.Tensor:
+    """Return maps (N, ...) with other sizes of all axes but the first.
+
+    Two axes are resized at a time: the interpolations are products of one for each axis.
+    """
+    for axis in range(1, maps.shape.rank, 2):
+        shape = tf.shape(maps)
+        size = tf.stack([sizes[axis - 1], sizes[axis] if axis < len(sizes) else 1])
+        before, after = tf.reduce_prod(shape[:axis]), tf.reduce_prod(shape[axis + 2 :])
+        old = tf.concat([shape[axis : axis + 2], [1]], 0)[:2]
+        images = tf.reshape(maps, tf.concat([[before], old, [after]], 0))
+        images = tf.image.resize(images, size, method)
+        now = tf.concat([shape[:axis], size, shape[axis + 2 :]], 0)[: maps.shape.rank]
+        maps = tf.ensure_shape(tf.reshape(images, now), [None] * maps.shape.rank)
+    return tf.cast(maps, tf.float32)

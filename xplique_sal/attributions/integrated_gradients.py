@@ -1,0 +1,220 @@
+"""Integrated gradients: the mean gradient on the way from a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal.attributions.base import WhiteBoxExplainer
+from xplique_sal.batching import Batch, Samples
+from xplique_sal.compilation import Held, weakly_referable
+from xplique_sal.errors import InvalidParameterError
+from xplique_sal.model_call import call_with_autograph
+from xplique_sal.sampling import Place, Points, Sampling
+from xplique_sal.types import Explained, Operator, Skeleton, Structure, leaves
+
+#: What share of a map's mass may be missing before a warning.
+_GAP = 0.05
+
+
+class _Path(Sampling):
+    """Points on the straight line from the baseline to the sample, both included."""
+
+    needs_source = True
+
+    def __init__(self, points: int, baseline: Any) -> None:
+        self.points = points
+        self.scored = (points - 1, 0)
+        self._baseline = weakly_referable(baseline) if callable(baseline) else baseline
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells what is traced from what another attribution traces."""
+        return (*super().key, Held(self._baseline) if callable(self._baseline) else None)
+
+    def arguments(self, skeleton: Skeleton, count: int) -> list[np.ndarray]:
+        """Return the baseline of each source, unless it is a function."""
+        baseline = self._baseline
+        if callable(baseline):
+            return []
+        if count == 1 or not isinstance(baseline, (list, tuple, dict)):
+            return [_as_array(baseline)] * count
+        given = leaves(baseline)
+        if len(given) != count:
+            raise InvalidParameterError(
+                f"a `baseline_value` for each of {count} inputs",
+                f"{len(given)}",
+                "Pack them as the inputs, or pass one number for all.",
+            )
+        by_position = dict(zip(leaves(skeleton), given, strict=True))
+        return [_as_array(by_position[position]) for position in range(count)]
+
+    def at(self, source: tf.Tensor, points: Points, place: Place) -> tf.Tensor:
+        """Return (1 − α) baseline + α source, which is exact at both ends."""
+        last = tf.cast(points.total - 1, tf.float32)
+        alpha = points.per_row(tf.cast(points.numbers, tf.float32) / last, source)
+        return (1 - alpha) * self._of(source, place) + alpha * source
+
+    def weights(self, points: Points) -> tf.Tensor:
+        """Return those of the trapezoidal rule: the two ends count half."""
+        is_end = (points.numbers == 0) | (points.numbers == points.total - 1)
+        return tf.where(is_end, 0.5, 1.0) / tf.cast(points.total - 1, tf.float32)
+
+    def combine(self, gradient: tf.Tensor, source: tf.Tensor, place: Place) -> tf.Tensor:
+        """Return (source − baseline) times the mean gradient."""
+        source = tf.cast(source, tf.float32)
+        return gradient * (source - self._of(source, place))
+
+    def details(self, attributions: Sequence[tf.Tensor], scores: tf.Tensor) -> tf.Tensor:
+        """Return Σ attributions, Σ |attributions|, and how much the score changes on the way."""
+        total = tf.add_n([_sum(part) for part in attributions])
+        mass = tf.add_n([_sum(tf.abs(part)) for part in attributions])
+        return tf.stack([total, mass, scores[:, 0] - scores[:, 1]], 1)
+
+    def _of(self, source: tf.Tensor, place: Place) -> tf.Tensor:
+        """Return the baseline in a shape that broadcasts to that of the source."""
+        if not callable(self._baseline):
+            baseline = place.arguments[place.position]
+            _check_shape(baseline.shape, source.shape[1:])
+            return baseline
+        baseline = tf.cast(call_with_autograph(self._baseline, source), tf.float32)
+        _check_shape(
+            baseline.shape[1:] if baseline.shape.rank else baseline.shape, source.shape[1:]
+        )
+        return baseline
+
+
+class IntegratedGradients(WhiteBoxExplainer):
+    """The change of a score from a baseline to the input, shared out among the input's values.
+
+    For a score g of an input x and a baseline b,
+
+        map = (x − b)·∫₀¹ ∂g/∂x (b + α(x − b)) dα
+
+    elementwise, signed, and for images the mean of it over the channels. The integral is taken by
+    the trapezoidal rule at `steps` points, both ends included. Attributions are complete: with
+    ``reducer=None`` they add up to g(x) − g(b), but for the error of the rule, which
+    `explain_with_gaps` tells. With `wrt_layer`, x is the output of that layer, and the path leads
+    there from b: so the words of a text are explained by the output of their embedding.
+
+    Parameters
+    ----------
+    steps
+        How many points there are on the path, at least 2.
+    baseline_value
+        b, from which nothing is attributed: a number; an array of the shape of a sample, or one
+        that broadcasts to it, such as one value for each channel; a list, tuple or dict of these,
+        packed as several inputs (or in the order of `wrt_layer`); or a function from a batch of
+        inputs (each of several in turn) to their baselines.
+
+    Warns
+    -----
+    UserWarning
+        Once for each explainer: if for some sample the gap is more than 5 % of Σ |attributions|.
+
+    References
+    ----------
+    Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks", 2017, sections 3 and 5.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        output_layer: int | str | None = None,
+        batch_size: int | str | None = 64,
+        operator: Operator | str | None = None,
+        reducer: str | None = "mean",
+        steps: int = 50,
+        baseline_value: float | Structure | Callable[[tf.Tensor], tf.Tensor] = 0.0,
+        **options: Any,
+    ) -> None:
+        is_integer = isinstance(steps, (int, np.integer)) and not isinstance(steps, bool)
+        if not is_integer or steps < 2:
+            raise InvalidParameterError(
+                "at least 2 `steps`: the baseline and the sample", repr(steps), "Pass 50, say."
+            )
+        if not callable(baseline_value):
+            for part in leaves(baseline_value):
+                _as_array(part)
+        self.steps = int(steps)
+        self.baseline_value = baseline_value
+        self._attribution = _Path(self.steps, baseline_value)
+        super().__init__(model, output_layer, batch_size, operator, reducer, **options)
+
+    def explain_with_gaps(
+        self, inputs: Structure, targets: Structure | None = None, *, verbose: int = 0
+    ) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        """Return the explanations, and how far they are from complete.
+
+        All come from the same run. The parameters and errors are those of `explain`.
+
+        Returns
+        -------
+        explanations
+            As of `explain`.
+        gaps
+            (N,), Σ attributions − (g(x) − g(b)) for each sample, before anything is modified or
+            reduced: more `steps` make them smaller.
+        changes
+            (N,), g(x) − g(b), to compare them with.
+        """
+        samples = self._read(inputs, targets)
+        found: list[tf.Tensor] = []
+
+        def explain_batch(samples: Samples, batch: Batch) -> Explained:
+            explained = self._explain_batch(samples, batch)
+            assert explained.details is not None
+            found.append(explained.details)
+            return explained
+
+        size = self._rows_at_once(samples)
+        maps, _ = self._joined(samples, explain_batch, size, verbose)
+        total, _, change = tf.unstack(tf.concat(found, 0), axis=1)
+        return maps, total - change, change
+
+    def _warn(self, explained: Explained) -> None:
+        super()._warn(explained)
+        if explained.details is None or explained.rewiring is not None:
+            return  # with a backprop modifier, they are no gradients that could be integrated
+        total, mass, change = np.asarray(explained.details).reshape(-1, 3).T
+        share = np.divide(np.abs(total - change), mass, out=np.zeros_like(mass), where=mass > 0)
+        if (share > _GAP).any():
+            self._warn_once(
+                "The attributions do not add up to the change of the score: for some sample, "
+                f"{share.max():.0%} of Σ|attributions| is missing. Pass more `steps` (there are "
+                f"{self.steps}), or a baseline from which the score changes less abruptly; "
+                "`explain_with_gaps` tells the gap of each sample.",
+                "gap",
+            )
+
+
+def _sum(part: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(part, list(range(1, part.shape.rank)))
+
+
+def _as_array(value: Any) -> np.ndarray:
+    try:
+        array = np.asarray(value, np.float32)
+    except (TypeError, ValueError):
+        array = np.full(1, np.nan, np.float32)
+    if not np.isfinite(array).all():
+        raise InvalidParameterError(
+            "a `baseline_value` of finite numbers", repr(value), "Pass a number or an array."
+        )
+    return array
+
+
+def _check_shape(baseline: tf.TensorShape, sample: tf.TensorShape) -> None:
+    fits = baseline.rank is not None and baseline.rank <= sample.rank
+    if fits:
+        pairs = zip(reversed(baseline.as_list()), reversed(sample.as_list()), strict=False)
+        fits = all(mine in (1, None) or theirs in (mine, None) for mine, theirs in pairs)
+    if not fits:
+        raise InvalidParameterError(
+            f"a `baseline_value` that broadcasts to the shape of a sample, {tuple(sample)}",
+            f"the shape {tuple(baseline)}",
+            "Pass a number, or an array of that shape.",
+        )

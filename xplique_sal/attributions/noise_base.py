@@ -1,0 +1,105 @@
+"""What the methods share that look at the gradients around a sample, where noise is added."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal import noise as noises
+from xplique_sal.attributions.base import WhiteBoxExplainer
+from xplique_sal.errors import InvalidParameterError
+from xplique_sal.sampling import Place, Points, Sampling
+from xplique_sal.statistic import Mean, Statistic
+from xplique_sal.types import Operator, Skeleton
+
+
+class _Noise(Sampling):
+    """Points at a normal distribution around each sample."""
+
+    def __init__(
+        self, statistic: Statistic, points: int, noise: float, seed: int, relative: bool
+    ) -> None:
+        self.statistic = statistic
+        self.points = points
+        self._noise = noise
+        self._seed = seed
+        self._relative = relative
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells what is traced from what another attribution traces."""
+        return (*super().key, self._relative)
+
+    def arguments(self, skeleton: Skeleton, count: int) -> list[np.ndarray]:
+        """Return the seed and the deviation."""
+        return [np.asarray(self._seed, np.int64), np.asarray(self._noise, np.float32)]
+
+    def at(self, source: tf.Tensor, points: Points, place: Place) -> tf.Tensor:
+        """Return the source plus noise."""
+        seed, noise = place.arguments
+        drawn = noises.normal(source, seed, points, place.position)
+        deviation = points.per_row(tf.where(points.numbers < 0, 0.0, noise), source)
+        if self._relative:
+            deviation *= noises.spread(source)
+        return source + drawn * deviation
+
+
+class NoiseExplainer(WhiteBoxExplainer):
+    """Base of the explainers that take a statistic of the gradients around a sample.
+
+    The gradients are those at the points x + ε_k with normal noise ε_k, k = 1 … `nb_samples`.
+
+    Parameters
+    ----------
+    nb_samples
+        How many noisy points there are around each sample.
+    noise
+        The standard deviation of the noise, in units of the input.
+    seed
+        Chooses the noise, an integer; ``None`` draws one, which the attribute `seed` tells. The
+        noise of a sample is a function of the seed and of the sample's position in the data, for
+        any batch size, and in an array or a dataset. The random generators of TensorFlow and NumPy
+        are not used.
+    relative_noise
+        Whether `noise` is a share of each sample's range, max − min.
+    """
+
+    #: What is kept of the gradients.
+    _statistic: ClassVar[Statistic] = Mean()
+    _least: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        model: Any,
+        output_layer: int | str | None = None,
+        batch_size: int | str | None = 64,
+        operator: Operator | str | None = None,
+        reducer: str | None = "mean",
+        nb_samples: int = 50,
+        noise: float = 0.2,
+        *,
+        seed: int | None = None,
+        relative_noise: bool = False,
+        **options: Any,
+    ) -> None:
+        self.nb_samples = _integer("nb_samples", nb_samples, self._least)
+        if not (isinstance(noise, (int, float, np.number)) and 0 <= float(noise) < np.inf):
+            raise InvalidParameterError(
+                "a `noise` of 0 or more", repr(noise), "Pass a standard deviation."
+            )
+        self.noise = float(noise)
+        self.seed = noises.drawn_seed() if seed is None else _integer("seed", seed, -(2**63))
+        self._attribution = _Noise(
+            self._statistic, self.nb_samples, self.noise, self.seed, bool(relative_noise)
+        )
+        super().__init__(model, output_layer, batch_size, operator, reducer, **options)
+
+
+def _integer(name: str, value: Any, least: int) -> int:
+    is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_integer or not least <= int(value) < 2**63:
+        expected = "an integer" if least < 0 else f"an integer of at least {least}"
+        raise InvalidParameterError(f"`{name}` as {expected}", repr(value), "Pass such a number.")
+    return int(value)
