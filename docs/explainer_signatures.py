@@ -1,7 +1,8 @@
 """Show explainers in the reference as they are at run time.
 
 A method's signature has its own defaults, and its docstring the parameters of its base; both are
-made when the class is, so that reading the source does not find them.
+made when the class is, so that reading the source does not find them. What an exported method's
+docstring says first, its page says already (`method_pages.py`).
 """
 
 import inspect
@@ -26,7 +27,9 @@ class ExplainerSignatures(griffe.Extension):
             return
         explainer = griffe.dynamic_import(cls.path)
         if cls.docstring is not None:
-            cls.docstring.value = inspect.getdoc(explainer)
+            text = inspect.getdoc(explainer)
+            exported = cls.name in griffe.dynamic_import("xplique_sal.attributions").__all__
+            cls.docstring.value = text[text.index("Parameters\n---") :] if exported else text
         signature = inspect.signature(explainer.__init__)
         parameters = [
             griffe.Parameter(
