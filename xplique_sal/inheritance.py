@@ -53,7 +53,8 @@ def with_inherited_sections(cls: type) -> str:
     """Return a class's docstring with what its bases say of parameters and errors.
 
     What a parameter means, and which errors it can cause, is written once, in the class that
-    introduces it. Parameters come in the order of the signature.
+    introduces it. Parameters come in the order of the signature, with its types and defaults. A
+    class without an example has that of its base, with its own name.
     """
     text = inspect.cleandoc(cls.__doc__ or "")
     own = _sections(text)
@@ -64,12 +65,20 @@ def with_inherited_sections(cls: type) -> str:
         for sections in (own, *inherited):
             entries = {**_entries(sections.get(title, "")), **entries}
         if title == "Parameters":
-            names = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
-            entries = {name: entries[name] for name in names if name in entries}
+            parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
+            entries = {
+                name: entries[name].replace(name, _heading(parameter), 1)
+                for name, parameter in parameters.items()
+                if name in entries
+            }
         if entries:
             merged[title] = "\n".join((title, "-" * len(title), *entries.values()))
     opening = text[: min((text.index(section) for section in own.values()), default=len(text))]
     rest = [section for title, section in own.items() if title not in merged]
+    for base, sections in zip(cls.__mro__[1:], inherited, strict=True):
+        if "Examples" in sections and "Examples" not in own:
+            rest.append(sections["Examples"].replace(base.__name__, cls.__name__))
+            break
     return "\n\n".join(part.strip() for part in (opening, *merged.values(), *rest)) + "\n"
 
 
@@ -84,6 +93,16 @@ def _sections(docstring: str) -> dict[str, str]:
 
 
 def _entries(section: str) -> dict[str, str]:
-    """Return the entries of a section, each with its indented text, by name."""
-    found = re.finditer(r"^(\S.*)\n((?:[ ]{4}.*\n?|\n)+)", section + "\n", re.MULTILINE)
-    return {match.group(1): match.group(0).rstrip() for match in found}
+    """Return the entries of a section, each a name with its indented text, by name."""
+    found = re.finditer(r"^(\S.*?)(?: : .*)?\n((?:[ ]{4}.*\n?|\n)+)", section + "\n", re.MULTILINE)
+    return {match.group(1): "\n".join(match.groups()).rstrip() for match in found}
+
+
+def _heading(parameter: inspect.Parameter) -> str:
+    """Return what numpydoc wants to stand above a parameter's text."""
+    if parameter.default is parameter.empty:
+        return parameter.name
+    default = f"default {parameter.default!r}"
+    if parameter.annotation is parameter.empty:
+        return f"{parameter.name} : {default}"
+    return f"{parameter.name} : {parameter.annotation}, {default}"

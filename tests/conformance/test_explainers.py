@@ -1,6 +1,7 @@
 """What every explainer must do. A new one falls under it by being exported."""
 
 import inspect
+import re
 
 import numpy as np
 import pytest
@@ -209,7 +210,7 @@ def test_documentation_is_whole(explainer):
     for section in ("Parameters", "References"):
         assert f"{section}\n{'-' * len(section)}" in inspect.getdoc(explainer)
     for name, parameter in inspect.signature(explainer).parameters.items():
-        assert f"{name}\n    " in explainer.__doc__, f"{name} is not documented"
+        assert re.search(rf"^{name}( : .+)?\n    ", explainer.__doc__, re.M), f"{name} is missing"
         assert parameter.kind is not parameter.VAR_KEYWORD
     for name in ("explain", "iter_explain", "explain_with_scores", "explain_outputs"):
         documented = inspect.getdoc(getattr(explainer, name))

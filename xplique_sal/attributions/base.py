@@ -46,6 +46,15 @@ class BlackBoxExplainer(abc.ABC):
         The score to explain: a callable g(f, x, y) that returns one score for each sample, (N,);
         a member of `Tasks` or a task's name. ``None`` is Σ f(x)·y over the outputs. One that
         returns a scalar for its whole batch is given one sample at a time.
+
+    Raises
+    ------
+    InvalidModelError
+        If `model` is of no kind that can be explained.
+    InvalidParameterError
+        If a parameter has a value that does not exist.
+    InvalidOperatorError
+        If `operator` is no operator.
     """
 
     #: Defaults of the base's parameters that are others for this method.
@@ -116,10 +125,10 @@ class BlackBoxExplainer(abc.ABC):
             dtype that the model takes.
         targets
             What to explain: class indices (N,) or one for all; weights (N, L), one-hot or not;
-            ``None`` for the model's largest output. A custom operator gets them as they are.
-            Must not be given beside a dataset that has its own.
+            ``None``, the default, for the model's largest output. A custom operator gets them as
+            they are. Must not be given beside a dataset that has its own.
         verbose
-            1 shows a progress bar.
+            1 shows a progress bar; 0, the default, shows nothing.
 
         Returns
         -------
@@ -152,6 +161,11 @@ class BlackBoxExplainer(abc.ABC):
             Once for each explainer: if a softmax is explained, if a gradient is zero everywhere,
             if the operator returns a scalar, if a backprop modifier leaves smooth activations as
             they are.
+
+        Examples
+        --------
+        >>> maps = explainer.explain(images, labels)  # doctest: +SKIP
+        >>> maps = explainer.explain(dataset, verbose=1)  # doctest: +SKIP
         """
         samples = self._read(inputs, targets)
         return self._joined(samples, self._explain_batch, self._rows_at_once(samples), verbose)[0]
@@ -375,12 +389,13 @@ class WhiteBoxExplainer(BlackBoxExplainer):
     ------
     InvalidModelError
         If `model` is not of a kind that has gradients.
-    InvalidParameterError
-        If a parameter has a value that does not exist.
-    InvalidOperatorError
-        If `operator` is no operator.
     LayerNotFoundError
         If the model has no such layer.
+
+    Examples
+    --------
+    >>> explainer = WhiteBoxExplainer(model, logits=True)  # doctest: +SKIP
+    >>> explanations = explainer.explain(images, labels)  # doctest: +SKIP
     """
 
     #: What is made of the gradients.
