@@ -1,4 +1,4 @@
-"""Draw the pictures of the guide while the documentation is built.
+"""Draw the pictures of some pages while the documentation is built.
 
 The Python blocks of a page are run in order. The figures that a block makes become the pictures
 that the page shows between it and the next block, so that a picture is what the code above it
@@ -16,7 +16,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-PAGES = ["guide/plots.md"]
+PAGES = ["index.md", "guide/plots.md"]
 FOLDER = "pictures/"
 PARTS = re.compile(
     r"^```python *\n(?P<code>.*?)^``` *$|!\[[^\]]*\]\((?P<picture>" + FOLDER + r"[^)]+)\)",
