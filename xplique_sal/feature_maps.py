@@ -44,11 +44,11 @@ def last_feature_map(view: ModelView, samples: Samples) -> str:
     """
 
     def build(*tensors: tf.Tensor) -> tuple[tf.Tensor, str]:
-        return tf.zeros([]), _path(view, _found(view, samples, tensors))
+        return tf.zeros([]), _path(plain, _found(plain, samples, tensors))
 
     def path(size: int | None) -> str:
         signature = [tf.TensorSpec([size, *s.shape], s.dtype) for s in samples.input_specs]
-        explained, _ = view.chosen_layers()
+        explained, _ = plain.chosen_layers()
         layer = None if explained is None else (id(explained.layer), explained.call)
         request = ("feature map", layer, view.output, samples.for_user)
         return compilation.program(view.model, request, build, signature).facts
@@ -59,6 +59,8 @@ def last_feature_map(view: ModelView, samples: Samples) -> str:
             f"a {type(view.model).__name__}",
             "Explain the Keras model that it was made from.",
         )
+    # Without the layer that was found before, which may be gone.
+    plain = ModelView(view.model, output_layer=view.output_layer, output=view.output)
     try:
         return path(samples.fixed_batch)
     except XpliqueSalError:
@@ -82,9 +84,8 @@ def _found(view: ModelView, samples: Samples, tensors: Sequence[tf.Tensor]) -> _
         return output
 
     layers = list(keras_compat.all_layers(view.model))[1:]
-    f = TracedModel(ModelView(view.model, output_layer=view.output_layer, output=view.output))
     with interception.TRACING, interception.calls_passed_through(layers, see):
-        explained = f(pack(samples.for_user, inputs))
+        explained = TracedModel(view)(pack(samples.for_user, inputs))
     ranks = {tensor.shape.rank for tensor in inputs if tensor.shape.rank > 2}
     if explained.shape.rank in ranks:
         raise InvalidModelError(

@@ -146,3 +146,50 @@ def test_rise_is_that_of_xplique_on_average(kind):
     mean = theirs.mean(axis=0)
     assert error.max() < 0.05 * np.ptp(mean.reshape(2, -1), axis=1).min()
     assert np.abs((ours.mean(axis=0) - mean) / error).max() < 4
+
+
+DETERMINISTIC = {
+    "GradientInput": {},
+    "IntegratedGradients": {"steps": 20, "baseline_value": 0.5},
+    "GradCAM": {"conv_layer": -5},
+}
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_maps_of_the_gradient_family_are_those_of_xplique(kind, name):
+    if name == "GradCAM" and kind != "image":
+        pytest.skip("Xplique has Grad-CAM for images")
+    model, options = network(kind), DETERMINISTIC[name]
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20, *SHAPES[kind])).astype("float32")
+    y = tf.one_hot(rng.integers(0, 5, 20), 5)
+    expected = np.asarray(getattr(xplique, name)(model, batch_size=8, **options).explain(x, y))
+    maps = np.asarray(getattr(attributions, name)(model, batch_size=8, **options).explain(x, y))
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(maps.reshape(expected.shape), expected, rtol=0, atol=1e-5)
+
+
+def test_the_default_layer_of_grad_cam_is_that_of_xplique():
+    model, x = network("image"), np.random.default_rng(0).normal(size=(6, 16, 16, 3))
+    x, y = x.astype("float32"), tf.one_hot(range(5), 5)[:1]
+    y = tf.repeat(y, 6, axis=0)
+    expected = xplique.GradCAM(model).explain(x, y)
+    np.testing.assert_allclose(attributions.GradCAM(model).explain(x, y), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["SmoothGrad", "VarGrad", "SquareGrad"])
+def test_maps_around_samples_are_those_of_xplique_but_for_chance(name):
+    """Two runs of Xplique differ by as much as one of them from ours."""
+    model = network("image")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(6, 16, 16, 3)).astype("float32")
+    y = tf.one_hot(rng.integers(0, 5, 6), 5)
+    options = {"nb_samples": 400, "noise": 0.3, "batch_size": 64}
+    tf.random.set_seed(0)
+    theirs = [np.asarray(getattr(xplique, name)(model, **options).explain(x, y)) for _ in range(2)]
+    ours = np.asarray(getattr(attributions, name)(model, seed=0, **options).explain(x, y))
+    chance = np.sqrt(np.mean((theirs[0] - theirs[1]) ** 2))
+    assert chance < 0.2 * np.std(theirs[0])  # or it would prove nothing
+    for one in theirs:
+        assert 0.8 * chance < np.sqrt(np.mean((ours - one) ** 2)) < 1.25 * chance

@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from xplique_sal import Saliency
+from xplique_sal import Saliency, attributions
 from xplique_sal.attributions import Occlusion, Rise
 from xplique_sal.attributions.base import BlackBoxExplainer, WhiteBoxExplainer
 
@@ -93,6 +93,35 @@ def test_keyword_parameters_of_black_boxes():
     assert parameters(BlackBoxExplainer, inspect.Parameter.KEYWORD_ONLY) == {}
     assert parameters(Occlusion, inspect.Parameter.KEYWORD_ONLY) == {}
     assert parameters(Rise, inspect.Parameter.KEYWORD_ONLY) == {"seed": None}
+
+
+WHITE_BOX = {"model": REQUIRED, "output_layer": None, "batch_size": 64, "operator": None}
+NOISE = {**WHITE_BOX, "reducer": "mean", "nb_samples": 50, "noise": 0.2}
+
+
+@pytest.mark.parametrize(
+    "name, positional, own",
+    [
+        ("GradientInput", {**WHITE_BOX, "reducer": "mean"}, {}),
+        ("SmoothGrad", NOISE, {"seed": None, "relative_noise": False}),
+        ("VarGrad", NOISE, {"seed": None, "relative_noise": False}),
+        ("SquareGrad", NOISE, {"seed": None, "relative_noise": False}),
+        (
+            "IntegratedGradients",
+            {**WHITE_BOX, "reducer": "mean", "steps": 50, "baseline_value": 0.0},
+            {},
+        ),
+        ("GradCAM", {**WHITE_BOX, "conv_layer": None}, {"interpolation": "bicubic"}),
+    ],
+)
+def test_parameters_of_the_gradient_methods(name, positional, own):
+    method = getattr(attributions, name)
+    found = parameters(method, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    assert list(found.items()) == list(positional.items())
+    inherited = parameters(WhiteBoxExplainer, inspect.Parameter.KEYWORD_ONLY)
+    if "conv_layer" in positional:  # which is what it differentiates to, and no gradient is shown
+        del inherited["wrt_layer"], inherited["grad_modifier"]
+    assert parameters(method, inspect.Parameter.KEYWORD_ONLY) == {**inherited, **own}
 
 
 def test_hierarchy():

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import warnings
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from xplique_sal import Saliency, grad_modifiers, reducers
 from xplique_sal.arrangement import arrange
+from xplique_sal.attributions import IntegratedGradients, SmoothGrad
 from xplique_sal.attributions.base import WhiteBoxExplainer
 from xplique_sal.types import InputSpec, ModelInputs, leaves, pack, skeleton_of
 
@@ -137,6 +139,48 @@ def test_maps_of_all_outputs_are_the_maps_of_each(name, x):
     together = explainer.explain_outputs(x).numpy()
     for output in range(OUTPUTS):
         assert_close(together[:, output], explainer.explain(x, output).numpy())
+
+
+@pytest.mark.filterwarnings("ignore:The gradient is zero", "ignore:The attributions do not add up")
+@KERASES
+@few
+@given(x=samples, baseline=numbers, output=st.integers(0, OUTPUTS - 1), steps=st.integers(2, 300))
+def test_integrated_gradients_are_complete_but_for_their_gap(name, x, baseline, output, steps):
+    model = curved(name)
+    explainer = IntegratedGradients(model, steps=steps, baseline_value=baseline, batch_size=4)
+    maps, gaps, changes = explainer.explain_with_gaps(x, output)
+    start = np.full_like(x, baseline)
+    expected = model(x).numpy()[:, output] - model(start).numpy()[:, output]
+    np.testing.assert_allclose(changes, expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(maps.numpy().sum(1) - gaps, expected, rtol=0, atol=1e-3)
+    # The error of the trapezoidal rule: of the way's length, its second derivative and the steps.
+    length = np.abs(x - start).sum(1)
+    assert (np.abs(gaps) <= 1e-3 + 10 * (length / (steps - 1)) ** 2 * np.maximum(length, 1)).all()
+
+
+@pytest.mark.filterwarnings("ignore:The gradient is zero")
+@KERASES
+@few
+@given(
+    x=samples, w=weights, target=st.integers(0, OUTPUTS - 1), seed=st.integers(-(2**63), 2**63 - 1)
+)
+def test_smoothgrad_of_a_linear_model_is_its_weights(name, x, w, target, seed):
+    model = linear(name)
+    model.layers[-1].set_weights([w, np.zeros(OUTPUTS)])
+    maps = SmoothGrad(model, nb_samples=3, seed=seed, batch_size=4).explain(x, target)
+    assert_close(maps, np.tile(w[:, target], (len(x), 1)))
+
+
+@KERASES
+@few
+@given(data=st.data(), x=samples)
+def test_integrated_gradients_do_not_depend_on_the_order(name, data, x):
+    order = np.array(data.draw(st.permutations(range(len(x)))))
+    explainer = IntegratedGradients(curved(name), batch_size=4, steps=5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        maps = explainer.explain(x, 1).numpy()
+        assert_close(explainer.explain(x[order], 1), maps[order])
 
 
 REDUCERS = {"max": np.max, "mean": np.mean, "min": np.min, "sum": np.sum}

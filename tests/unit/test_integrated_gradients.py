@@ -239,7 +239,9 @@ def test_baselines_that_are_no_numbers(keras, baseline):
 
 
 @pytest.mark.parametrize(
-    "baseline", [np.zeros(4), np.zeros((2, 5)), lambda x: tf.zeros([2, 4])], ids=str
+    "baseline",
+    [np.zeros(4), np.zeros((2, 5)), lambda x: tf.zeros([2, 4])],
+    ids=["short", "one for each sample", "function"],
 )
 def test_baselines_of_another_shape(keras, rng, baseline):
     x = rng.normal(size=(2, 5)).astype("float32")
