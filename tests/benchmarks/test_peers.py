@@ -178,6 +178,20 @@ def test_the_default_layer_of_grad_cam_is_that_of_xplique():
     np.testing.assert_allclose(attributions.GradCAM(model).explain(x, y), expected, atol=1e-5)
 
 
+def test_grad_cam_pp_is_that_of_xplique_where_both_follow_the_article():
+    """Xplique takes means over positions where the article has sums: the same for one position."""
+    layers = keras.layers
+    inputs = layers.Input((3, 3, 2))
+    hidden = layers.Flatten()(layers.Conv2D(6, 3, activation="relu")(inputs))
+    model = keras.Model(inputs, layers.Dense(5)(layers.Dense(8, activation="relu")(hidden)))
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 3, 3, 2)).astype("float32"), tf.one_hot(rng.integers(0, 5, 8), 5)
+    expected = np.asarray(xplique.GradCAMPP(model, conv_layer=1).explain(x, y))
+    assert np.abs(expected).max() > 0
+    maps = attributions.GradCAMPP(model, conv_layer=1).explain(x, y)
+    np.testing.assert_allclose(maps, expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["SmoothGrad", "VarGrad", "SquareGrad"])
 def test_maps_around_samples_are_those_of_xplique_but_for_chance(name):
     """Two runs of Xplique differ by as much as one of them from ours."""

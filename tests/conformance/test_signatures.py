@@ -112,6 +112,7 @@ NOISE = {**WHITE_BOX, "reducer": "mean", "nb_samples": 50, "noise": 0.2}
             {},
         ),
         ("GradCAM", {**WHITE_BOX, "conv_layer": None}, {"interpolation": "bicubic"}),
+        ("GradCAMPP", {**WHITE_BOX, "conv_layer": None}, {"interpolation": "bicubic"}),
     ],
 )
 def test_parameters_of_the_gradient_methods(name, positional, own):

@@ -4,14 +4,24 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from xplique_sal.attributions import GradCAM
+from xplique_sal.attributions import GradCAM, GradCAMPP
 from xplique_sal.attributions.feature_map_base import _resized
 from xplique_sal.compilation import trace_count
 from xplique_sal.errors import InvalidModelError, InvalidParameterError, LayerNotFoundError
 
+
+def by_position(g, a):
+    """The article's formula for the weights of Grad-CAM++, term by term."""
+    total = a.sum((1, 2), keepdims=True)
+    with np.errstate(invalid="ignore"):
+        alpha = np.where(g == 0, 0, g**2 / (2 * g**2 + g**3 * total))
+    return (alpha * np.maximum(g, 0)).sum((1, 2), keepdims=True)
+
+
 #: What each method weighs channels by: of ∂g/∂A and A, (N, H, W, C).
 WEIGHTS = {
     GradCAM: lambda g, a: g.mean((1, 2), keepdims=True),
+    GradCAMPP: by_position,
 }
 every_method = pytest.mark.parametrize("method", WEIGHTS)
 

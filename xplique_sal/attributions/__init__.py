@@ -2,6 +2,7 @@
 
 from xplique_sal.attributions.deconvnet import DeconvNet
 from xplique_sal.attributions.grad_cam import GradCAM
+from xplique_sal.attributions.grad_cam_pp import GradCAMPP
 from xplique_sal.attributions.gradient_input import GradientInput
 from xplique_sal.attributions.guided_backprop import GuidedBackprop
 from xplique_sal.attributions.integrated_gradients import IntegratedGradients
@@ -15,6 +16,7 @@ from xplique_sal.attributions.vargrad import VarGrad
 __all__ = [
     "DeconvNet",
     "GradCAM",
+    "GradCAMPP",
     "GradientInput",
     "GuidedBackprop",
     "IntegratedGradients",
