@@ -110,6 +110,15 @@ def not_finite(sample: int, in_float16: bool) -> NoGradientError:
     return NoGradientError("finite gradients", f"NaN or infinite values for sample {sample}", cause)
 
 
+def carried_state() -> InvalidModelError:
+    """Return the error for a model whose state would go from one point to the next."""
+    return InvalidModelError(
+        "a model that changes no variable when it runs, for a method that looks at several points",
+        "one that keeps a state, which each point would find as the last one left it",
+        "Make the model with stateful=False, or take a method that looks at the sample alone.",
+    )
+
+
 def wrong_length(
     scores: tf.Tensor, maps: Sequence[tf.Tensor], size: int, inner: bool
 ) -> XpliqueSalError:

@@ -15,7 +15,13 @@ from xplique_sal.batching import Batch, Samples, concatenate
 from xplique_sal.compilation import Program
 from xplique_sal.devices import Device
 from xplique_sal.errors import InvalidOperatorError, XpliqueSalError
-from xplique_sal.gradient_checks import chosen_outputs, folded_axes, not_finite, wrong_length
+from xplique_sal.gradient_checks import (
+    carried_state,
+    chosen_outputs,
+    folded_axes,
+    not_finite,
+    wrong_length,
+)
 from xplique_sal.gradients import ScoreGradient
 from xplique_sal.graph_loops import is_small
 from xplique_sal.map_making import NOT_FINITE, ZERO
@@ -86,6 +92,8 @@ class GradientRun:
         several = outputs is not None
         program = self._program(samples, batch, most, several)
         facts = program.facts
+        if program.has_state and self._gradient.looks_around:
+            raise carried_state()
         if outputs is None:
             self._check_targets(samples, batch, facts)
         extra = []

@@ -57,6 +57,11 @@ class ScoreGradient:
         self._takes_outputs = takes_outputs
         self._making = MapMaking(view, attribution, modifier, reducer)
 
+    @property
+    def looks_around(self) -> bool:
+        """Whether gradients are taken at several points of each sample."""
+        return isinstance(self._attribution, Sampling)
+
     def program(
         self,
         samples: Samples,

@@ -8,7 +8,7 @@ import tensorflow as tf
 from reference import class_score, gradient
 
 from xplique_sal.attributions import GradientInput, IntegratedGradients, Saliency, SmoothGrad
-from xplique_sal.errors import NoGradientError
+from xplique_sal.errors import InvalidModelError, NoGradientError
 
 STEPS, WIDTH, WORDS = 6, 4, 20
 
@@ -185,16 +185,16 @@ def test_all_outputs_of_a_recurrent_model(keras, rng):
         assert_close(explainer.explain_outputs(x), expected, 1e-5)
 
 
-def test_a_stateful_model_comes_back_as_it_was(keras, rng):
-    layers = [
-        keras.layers.Input(batch_shape=(2, STEPS, WIDTH)),
-        keras.layers.LSTM(5, stateful=True),
-    ]
-    model = keras.Sequential([*layers, keras.layers.Dense(3)])
-    model(rng.normal(size=(2, STEPS, WIDTH)).astype("float32"))
-    state = [np.array(value) for value in model.layers[0].states]
+@pytest.mark.parametrize("method", [SmoothGrad, IntegratedGradients])
+def test_a_state_does_not_go_from_point_to_point(keras, rng, method):
+    inputs = keras.layers.Input(batch_shape=(2, STEPS, WIDTH))
+    recurrent = keras.layers.LSTM(5, stateful=True)
+    model = keras.Sequential([inputs, recurrent, keras.layers.Dense(3)])
     x = rng.normal(size=(4, STEPS, WIDTH)).astype("float32")
-    maps = SmoothGrad(model, noise=0, nb_samples=1).explain(x, 1)
-    assert_close(np.abs(maps), Saliency(model).explain(x, 1))
+    model(x[:2])
+    state = [np.array(value) for value in model.layers[0].states]
+    assert np.abs(GradientInput(model).explain(x, 1)).max() > 0
+    with pytest.raises(InvalidModelError, match="stateful=False"):
+        method(model).explain(x, 1)
     for before, after in zip(state, model.layers[0].states, strict=True):
         np.testing.assert_array_equal(before, np.array(after))
