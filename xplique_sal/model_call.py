@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import tensorflow as tf
@@ -75,7 +76,14 @@ def _call_signature(signature: Any, inputs: Structure) -> Any:
             f"{list(given)}",
             "Pass a dict with these names.",
         )
-    return signature(**given)
+    outputs = signature(**given)
+    # A signature has names for its outputs, and no order; tf-keras numbers those of a list.
+    return {name: outputs[name] for name in sorted(outputs, key=_by_number)}
+
+
+def _by_number(name: str) -> list[tuple[str, int]]:
+    """Return what names are sorted by, so that ``"output_2"`` comes before ``"output_10"``."""
+    return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name)]
 
 
 @functools.lru_cache(maxsize=1)

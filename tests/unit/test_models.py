@@ -546,6 +546,18 @@ def test_saved_models(keras, rng, tmp_path):
         assert_close(Saliency(tf.saved_model.load(str(tmp_path / "saved")))(x, CLASSES), expected)
 
 
+def test_outputs_of_an_exported_model_keep_their_order(keras, rng, tmp_path):
+    inputs = keras.layers.Input((4,))
+    hidden = keras.layers.Dense(8, activation="tanh")(inputs)
+    model = keras.Model(inputs, [keras.layers.Dense(3)(hidden) for _ in range(11)])
+    model.export(str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    x = rng.normal(size=(3, 4)).astype("float32")
+    for output in (0, 1, 2, 10):
+        expected = Saliency(model, output=output).explain(x, 1)
+        assert_close(Saliency(loaded, output=output).explain(x, 1), expected)
+
+
 def test_model_that_needs_a_static_batch_size(keras, rng):
     class Static(keras.Model):
         def __init__(self):
