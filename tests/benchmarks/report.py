@@ -100,26 +100,17 @@ def environment():
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),
         "system": platform.system(),
-        "processor": _processor(),
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "versions": versions,
     }
 
 
-def _processor():
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return next(line.split(":")[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
 def summary(found):
     """Return the environment as a sentence."""
     versions = found["versions"]
     return (
-        f"Measured on {found['date']} with {found['cores']} cores ({found['processor']}), "
+        f"Measured on {found['date']} with {found['cores']} cores, "
         f"Python {found['python']}, TensorFlow {versions['tensorflow']}, "
         f"tf-keras {versions['tf-keras']}, Keras {versions['keras']} and "
         f"Xplique {versions['xplique']}."
