@@ -303,17 +303,17 @@ def inference_normalization(
     bound = inspect.signature(type(layer).call).bind(layer, *args, **kwargs).arguments
     x, training = bound["inputs"], bound.get("training")
     axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
-    mean = tf.convert_to_tensor(layer.moving_mean)
     if (
         not isinstance(training, (bool, int))
         or training
         or len(axes) != 1
         or getattr(layer, "virtual_batch_size", None) is not None
         or not isinstance(x, tf.Tensor)
-        or {x.dtype, tf.as_dtype(layer.compute_dtype)} != {mean.dtype}
+        or {x.dtype.name, *policy(layer)} != {x.dtype.name}
         or x.shape.rank is None
     ):
         return None
+    mean = tf.convert_to_tensor(layer.moving_mean)
     scale = tf.math.rsqrt(layer.moving_variance + layer.epsilon)
     if layer.scale:
         scale *= layer.gamma
