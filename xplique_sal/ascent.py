@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from xplique_sal.errors import InvalidParameterError
+from xplique_sal.number import is_integer
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
@@ -143,8 +144,7 @@ def check_settings(l2: Any, steps: Any, learning_rate: Any, value_range: Any, ji
     InvalidParameterError
     """
     for name, value, fewest in (("steps", steps, 1), ("jitter", jitter, 0)):
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not whole or value < fewest:
+        if not is_integer(value) or value < fewest:
             raise InvalidParameterError(
                 f"`{name}` as an integer of at least {fewest}", repr(value), "Pass a larger one."
             )

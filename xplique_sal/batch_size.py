@@ -11,6 +11,7 @@ import tensorflow as tf
 from xplique_sal import compilation
 from xplique_sal.batching import Batch, Samples
 from xplique_sal.errors import InvalidParameterError
+from xplique_sal.number import is_integer
 from xplique_sal.types import Explained
 
 #: Where a search starts, and the most samples that it tries.
@@ -50,8 +51,7 @@ class BatchSize:
     """
 
     def __init__(self, asked: int | str | None) -> None:
-        is_integer = isinstance(asked, (int, np.integer)) and not isinstance(asked, bool)
-        if not (asked is None or asked == "auto" or (is_integer and int(asked) > 0)):
+        if not (asked is None or asked == "auto" or (is_integer(asked) and int(asked) > 0)):
             raise InvalidParameterError(
                 'a `batch_size` of at least 1, None for all samples at once, or "auto"',
                 repr(asked),

@@ -294,6 +294,12 @@ def concatenate(parts: Sequence[Sequence[tf.Tensor | None]]) -> list[tf.Tensor |
     ]
 
 
+def padded(array: Any, size: int) -> np.ndarray:
+    """Return an array with the last row standing in for those that are missing."""
+    array = np.asarray(array)
+    return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
+
+
 def _specs(model: ModelInputs | None, count: int) -> Sequence[InputSpec]:
     return model.specs if model is not None else [InputSpec("", None, None)] * count
 

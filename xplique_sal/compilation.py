@@ -17,7 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from xplique_sal.errors import InvalidModelError
+from xplique_sal.errors import InvalidModelError, XpliqueSalError
 from xplique_sal.graph_reading import written_resources
 from xplique_sal.interception import TRACING
 from xplique_sal.model_structure import Fingerprint, kept
@@ -176,6 +176,37 @@ def program(
             with _lock:
                 _of(model).add(fingerprint, request, known)
         return known
+
+
+def of_batches(
+    make: Callable[[int | None], Program],
+    fixed: int | None,
+    size: int,
+    on_failure: Callable[[], None] = lambda: None,
+) -> tuple[Program, int | None]:
+    """Return a program, and the only batch size that it takes, if it takes no other.
+
+    The batch size is left open, so that one trace serves them all, unless the model needs to know
+    it.
+
+    Parameters
+    ----------
+    make
+        Returns the program for a batch size, ``None`` for any.
+    fixed
+        The batch size, if it is known to be needed.
+    size
+        The one to take if it turns out to be.
+    on_failure
+        Called if the first attempt fails, to say better why.
+    """
+    try:
+        return make(fixed), fixed
+    except Exception as error:
+        on_failure()
+        if fixed is not None or isinstance(error, XpliqueSalError):
+            raise
+        return make(size), size
 
 
 def trace_count() -> int:

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from xplique_sal import compilation, interception, keras_compat, layer_paths
 from xplique_sal.batching import Samples
-from xplique_sal.errors import InvalidModelError, XpliqueSalError
+from xplique_sal.compilation import Program
+from xplique_sal.errors import InvalidModelError
 from xplique_sal.model_view import ModelView, TracedModel
 from xplique_sal.types import pack
 
@@ -46,12 +47,12 @@ def last_feature_map(view: ModelView, samples: Samples) -> str:
     def build(*tensors: tf.Tensor) -> tuple[tf.Tensor, str]:
         return tf.zeros([]), _path(plain, _found(plain, samples, tensors))
 
-    def path(size: int | None) -> str:
+    def make(size: int | None) -> Program:
         signature = [tf.TensorSpec([size, *s.shape], s.dtype) for s in samples.input_specs]
         explained, _ = plain.chosen_layers()
         layer = None if explained is None else (id(explained.layer), explained.call)
         request = ("feature map", layer, view.output, samples.for_user)
-        return compilation.program(view.model, request, build, signature).facts
+        return compilation.program(view.model, request, build, signature)
 
     if not keras_compat.is_layer(view.model):
         raise InvalidModelError(
@@ -61,14 +62,7 @@ def last_feature_map(view: ModelView, samples: Samples) -> str:
         )
     # Without the layer that was found before, which may be gone.
     plain = ModelView(view.model, output_layer=view.output_layer, output=view.output)
-    try:
-        return path(samples.fixed_batch)
-    except XpliqueSalError:
-        raise
-    except Exception:  # a model that needs to know the size of its batch
-        if samples.fixed_batch is not None:
-            raise
-        return path(1)
+    return compilation.of_batches(make, samples.fixed_batch, 1)[0].facts
 
 
 def _found(view: ModelView, samples: Samples, tensors: Sequence[tf.Tensor]) -> _Seen:

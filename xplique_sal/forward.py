@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from xplique_sal import compilation, graph_loops
@@ -117,9 +116,3 @@ def compiled(
         return found[0], facts[-1]
 
     return compilation.program(view.model, request, build, signature)
-
-
-def padded(array: Any, size: int) -> Any:
-    """Return an array with the last row standing in for those that are missing."""
-    array = np.asarray(array)
-    return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])

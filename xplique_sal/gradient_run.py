@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal import devices
-from xplique_sal.batching import Batch, Samples, concatenate
+from xplique_sal import compilation, devices
+from xplique_sal.batching import Batch, Samples, concatenate, padded
 from xplique_sal.compilation import Program
 from xplique_sal.devices import Device
-from xplique_sal.errors import InvalidOperatorError, XpliqueSalError
+from xplique_sal.errors import InvalidOperatorError
 from xplique_sal.gradient_checks import (
     carried_state,
     chosen_outputs,
@@ -149,9 +149,9 @@ class GradientRun:
         if fixed is None:
             at_once = -(-min(at_once, batch.size) // len(chosen))
             size = -(-size // len(chosen))
-        programs = [
-            self._gradient.program(samples, fixed, several, [], device) for device in chosen
-        ]
+        programs = [program]
+        for device in chosen[1:]:
+            programs.append(self._gradient.program(samples, fixed, several, [], device))
 
         def run(numbered: tuple[int, Batch]) -> Explained:
             number, part = numbered
@@ -172,25 +172,22 @@ class GradientRun:
         samples.check_targets(batch, on_host)
 
     def _program(self, samples: Samples, batch: Batch, most: int | None, several: bool) -> Program:
-        """Return the compiled gradient for these samples.
-
-        The batch size is left open, so that one trace serves them all. A model that needs to know
-        it gets the size of the first batch.
-        """
-        fixed = samples.fixed_batch
+        """Return the compiled gradient for these samples."""
         traced: list[TracedModel] = []
-        try:
-            return self._gradient.program(samples, fixed, several, traced, self._devices[0])
-        except Exception as error:
+
+        def make(size: int | None) -> Program:
+            return self._gradient.program(samples, size, several, traced, self._devices[0])
+
+        def on_failure() -> None:
             # Targets of a wrong shape make an operator fail while it is traced.
             if traced and not several and traced[-1].output_shape.rank is not None:
                 self._check_targets(samples, batch, traced[-1])
-            if fixed is not None or isinstance(error, XpliqueSalError):
-                raise
-            size = min(batch.size, most or batch.size)
-            program = self._gradient.program(samples, size, several, traced, self._devices[0])
-            samples.fixed_batch = size
-            return program
+
+        size = min(batch.size, most or batch.size)
+        program, samples.fixed_batch = compilation.of_batches(
+            make, samples.fixed_batch, size, on_failure
+        )
+        return program
 
     def _run(
         self,
@@ -204,7 +201,7 @@ class GradientRun:
         tensors = [*batch.inputs, *([] if extra else batch.targets)]
         if fixed is not None and size < fixed:
             # The last sample stands in for those that are missing.
-            tensors = [_padded(array, fixed) for array in tensors]
+            tensors = [padded(array, fixed) for array in tensors]
         scale = _HALF_SCALE if program.facts.in_float16 else 1.0
         while True:
             settings = self._gradient.settings(samples, batch.start, scale, at_once)
@@ -219,13 +216,13 @@ class GradientRun:
             if scale == 1.0 or not (codes == NOT_FINITE).any():
                 break
             scale = max(scale / _HALF_STEP, 1.0)
-        padded = tensors[0].shape[0]
+        given = tensors[0].shape[0]
         has_gradient = program.facts.has_gradient
         maps = [map_ for map_, known in zip(maps, has_gradient, strict=True) if known]
         for tensor in (scores, *maps):
-            if tensor.shape.rank == 0 or tensor.shape[0] != padded:
-                raise wrong_length(scores, maps, padded, self._inner)
-        if size < padded:
+            if tensor.shape.rank == 0 or tensor.shape[0] != given:
+                raise wrong_length(scores, maps, given, self._inner)
+        if size < given:
             maps, scores, codes = [map_[:size] for map_ in maps], scores[:size], codes[:size]
             details = details[:size]
         codes = codes.reshape(size, -1).max(axis=1)
@@ -237,8 +234,3 @@ class GradientRun:
         found = iter(maps)
         everything = [next(found) if known else None for known in has_gradient]
         return Explained(everything, scores, zero, details=details)
-
-
-def _padded(array: Any, size: int) -> np.ndarray:
-    array = np.asarray(array)
-    return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])

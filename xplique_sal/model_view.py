@@ -20,7 +20,6 @@ from xplique_sal.arrangement import arrange
 from xplique_sal.errors import (
     InvalidOperatorError,
     InvalidParameterError,
-    XpliqueSalError,
 )
 from xplique_sal.graph_reading import before_final_activation, final_activation
 from xplique_sal.layer_calls import choose_output, one_call, one_tensor, positions_wanted
@@ -200,14 +199,11 @@ class ModelView:
             return (f := TracedModel(self))(pack(for_user, tensors)), f.output_shape
 
         request = ("forward", *self.key, for_user)
-        try:
-            signature = _batch_of(None, flat)
-            program = compilation.program(self.model, request, forward, signature)
-        except XpliqueSalError:
-            raise
-        except Exception:  # a model that needs to know the size of its batch
-            signature = _batch_of(len(flat[0]), flat)
-            program = compilation.program(self.model, request, forward, signature)
+        program, size = compilation.of_batches(
+            lambda size: compilation.program(self.model, request, forward, _batch_of(size, flat)),
+            None,
+            len(flat[0]),
+        )
         if self.rule is None:
             return program(*flat)
 
@@ -225,8 +221,8 @@ class ModelView:
         @tf.custom_gradient
         def ruled(*tensors: tf.Tensor) -> Any:
             output = program(*tensors)
-            size = signature[0].shape[0]
-            wanted = [*signature, tf.TensorSpec([size, *program.facts[1:]], output.dtype)]
+            upstream = tf.TensorSpec([size, *program.facts[1:]], output.dtype)
+            wanted = [*_batch_of(size, flat), upstream]
             request = ("backward", *self.key, for_user)
             compiled = compilation.program(self.model, request, backward, wanted)
 

@@ -104,8 +104,6 @@ class Points(NamedTuple):
         The index of the batch's first sample in the whole data.
     total
         How many points of each sample there are in all.
-    first
-        The index of the batch's first sample in the whole data.
     samples
         The number n of samples. Tensors hold P·n rows, point by point.
     """

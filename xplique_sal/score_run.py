@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from xplique_sal import compilation
 from xplique_sal.batch_size import BatchSize
-from xplique_sal.batching import Batch, Samples
+from xplique_sal.batching import Batch, Samples, padded
 from xplique_sal.compilation import Program
-from xplique_sal.errors import InvalidModelError, InvalidOperatorError, XpliqueSalError
-from xplique_sal.forward import CalledFunction, Question, compiled, padded, scores_of
+from xplique_sal.errors import InvalidModelError, InvalidOperatorError
+from xplique_sal.forward import CalledFunction, Question, compiled, scores_of
 from xplique_sal.gradient_checks import chosen_outputs
 from xplique_sal.gradient_run import rows_at_once
 from xplique_sal.graph_loops import is_small
@@ -294,18 +295,20 @@ class ScoreRun:
         rows: Sequence[Any],
         judge: Judge | None,
     ) -> Program:
-        """Return the compiled scores, with an open batch size unless the model must know it."""
+        """Return the compiled scores."""
         traced: list[TracedModel] = []
-        fixed = samples.fixed_batch
-        try:
-            return compiled(view, samples, question, rows, fixed, traced)
-        except Exception as error:
+
+        def make(size: int | None) -> Program:
+            return compiled(view, samples, question, rows, size, traced)
+
+        def on_failure() -> None:
+            # Targets of a wrong shape make an operator fail while it is traced.
             f = traced[-1] if traced else None
             if judge is not None and f is not None and f.output_shape.rank is not None:
                 judge(f.output_shape, f.channel_axis)
-            if fixed is not None or isinstance(error, XpliqueSalError):
-                raise
-            fixed = self._bound.most or len(rows[0])
-            program = compiled(view, samples, question, rows, fixed, traced)
-            samples.fixed_batch = fixed
-            return program
+
+        size = self._bound.most or len(rows[0])
+        program, samples.fixed_batch = compilation.of_batches(
+            make, samples.fixed_batch, size, on_failure
+        )
+        return program

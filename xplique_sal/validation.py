@@ -14,6 +14,7 @@ from xplique_sal.errors import (
     InvalidTargetError,
     XpliqueSalError,
 )
+from xplique_sal.number import is_integer
 from xplique_sal.types import InputSpec
 
 _SHAPES = "(N, W), (N, T, W), (N, H, W, C) or (N, D, H, W, C)"
@@ -94,8 +95,7 @@ def positive_lengths(value: Any, name: str) -> int | tuple[int, ...]:
     """
     several = isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) == 1 and len(value)
     for number in value if several else [value]:
-        is_integer = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
-        if not (is_integer and number > 0):
+        if not (is_integer(number) and number > 0):
             raise InvalidParameterError(
                 f"`{name}` of at least 1, or one such integer for each axis",
                 repr(value),

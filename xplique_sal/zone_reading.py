@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xplique_sal.errors import InvalidInputError, InvalidParameterError, InvalidTargetError
+from xplique_sal.number import is_integer
 
 _CONNECTED = {4: np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]]), 8: np.ones((3, 3), int)}
 
@@ -108,8 +109,7 @@ def read_pixels(
 
 def check_class(class_idx: Any, nb_classes: int) -> None:
     """Refuse what is no index of a class."""
-    whole = isinstance(class_idx, (int, np.integer)) and not isinstance(class_idx, bool)
-    if not whole or not 0 <= class_idx < nb_classes:
+    if not is_integer(class_idx) or not 0 <= class_idx < nb_classes:
         raise InvalidTargetError(
             f"a class index from 0 to {nb_classes - 1}",
             repr(class_idx),
@@ -119,8 +119,7 @@ def check_class(class_idx: Any, nb_classes: int) -> None:
 
 def check_width(width: Any) -> None:
     """Refuse what is no width of a border."""
-    whole = isinstance(width, (int, np.integer)) and not isinstance(width, bool)
-    if not whole or width < 1:
+    if not is_integer(width) or width < 1:
         raise InvalidParameterError(
             "a `width` of at least 1 pixel", repr(width), "Pass a whole number."
         )

@@ -223,20 +223,26 @@ def test_sizes_that_do_not_exist(keras, size):
         Saliency(model, batch_size=size)
 
 
-@pytest.mark.parametrize("method", ["Occlusion", "Rise"])
-def test_masked_copies_that_do_not_fit(keras, rng, method):
-    options = {"patch_size": 10, "patch_stride": 10} if method == "Occlusion" else {}
-    if method == "Rise":
-        options = {"nb_samples": 40, "seed": 1}
+@pytest.mark.parametrize(
+    "method, options, found_size",
+    [
+        # 3 images behind 4 masks are 12 at once, however many are asked for.
+        ("Occlusion", {"patch_size": 10, "patch_stride": 10}, 6),
+        ("Rise", {"nb_samples": 40, "seed": 1}, 6),  # 48, 24, 12
+    ],
+)
+def test_masked_copies_that_do_not_fit(keras, rng, method, options, found_size):
     x = rng.normal(size=(3, *SHAPE)).astype("float32")
     sizes = []
     model = Watched(keras, limited(10, sizes)).model
     explainer = getattr(attributions, method)
     expected = explainer(model, batch_size=10, **options).explain(x, 1)
     sizes.clear()
+    reduced = explainer(model, batch_size=48, **options)
     with pytest.warns(UserWarning, match="Memory ran out"):
-        maps = explainer(model, batch_size=48, **options).explain(x, 1)
+        maps = reduced.explain(x, 1)
     assert max(sizes) > 10 and sizes[-1] <= 10
+    assert reduced.batch_size == found_size
     np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-5)
     maps = explainer(model, batch_size="auto", **options)
     with warnings.catch_warnings():

@@ -17,6 +17,7 @@ PACKAGE = pathlib.Path(xplique_sal.__file__).parent
 #: A module imports only from those above its own.
 LAYERS = [
     "errors",
+    "number",
     *("plots.reading", "plots.scale", "plots.canvas", "plots.caption"),
     *("plots.image", "plots.series", "plots.table", "plots"),
     "ascent",
@@ -203,7 +204,7 @@ def test_the_plots_know_arrays_only():
     assert len(plots) > 1
     for name in plots:
         others = {other for other in imports(MODULES[name]) if other.split(".")[0] != "plots"}
-        assert others <= {"errors", "types"}
+        assert others <= {"errors", "number", "types"}
         assert "tensorflow" not in outside_imports(MODULES[name])
 
 

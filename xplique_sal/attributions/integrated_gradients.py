@@ -13,6 +13,7 @@ from xplique_sal.batching import Batch, Samples
 from xplique_sal.compilation import Held, weakly_referable
 from xplique_sal.errors import InvalidParameterError
 from xplique_sal.model_call import call_with_autograph
+from xplique_sal.number import is_integer
 from xplique_sal.sampling import Place, Points, Sampling
 from xplique_sal.types import Explained, Operator, Skeleton, Structure, leaves
 
@@ -131,8 +132,7 @@ class IntegratedGradients(WhiteBoxExplainer):
         baseline_value: float | Structure | Callable[[tf.Tensor], tf.Tensor] = 0.0,
         **options: Any,
     ) -> None:
-        is_integer = isinstance(steps, (int, np.integer)) and not isinstance(steps, bool)
-        if not is_integer or steps < 2:
+        if not is_integer(steps) or steps < 2:
             raise InvalidParameterError(
                 "at least 2 `steps`: the baseline and the sample", repr(steps), "Pass 50, say."
             )

@@ -95,6 +95,7 @@ class MaskingExplainer(BlackBoxExplainer):
             axes = tuple(axis for axis in range(rank) if axis not in channels)
             shape = tuple(1 if axis in channels else x.shape[axis + 1] for axis in range(rank))
             masks = self._masks(samples, shape, axes)
+            samples.points = masks.count
             value = self._value.within(x, self.model.channel_axis)
             copies = self._run_of.copies_at_once(samples, batch.size, masks.count)
             shown = look_behind(masks, copies, score, inputs, position, value)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from xplique_sal import noise as noises
 from xplique_sal.attributions.base import WhiteBoxExplainer
 from xplique_sal.errors import InvalidParameterError
+from xplique_sal.number import is_integer
 from xplique_sal.sampling import Place, Points, Sampling
 from xplique_sal.statistic import Mean, Statistic
 from xplique_sal.types import Operator, Skeleton
@@ -98,8 +99,7 @@ class NoiseExplainer(WhiteBoxExplainer):
 
 
 def _integer(name: str, value: Any, least: int) -> int:
-    is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not is_integer or not least <= int(value) < 2**63:
+    if not is_integer(value) or not least <= int(value) < 2**63:
         expected = "an integer" if least < 0 else f"an integer of at least {least}"
         raise InvalidParameterError(f"`{name}` as {expected}", repr(value), "Pass such a number.")
     return int(value)

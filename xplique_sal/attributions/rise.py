@@ -13,6 +13,7 @@ from xplique_sal.attributions.masking_base import MaskingExplainer
 from xplique_sal.batching import Samples
 from xplique_sal.errors import InvalidParameterError
 from xplique_sal.masking import Masks, Shown, weighted_sum
+from xplique_sal.number import is_integer
 from xplique_sal.types import Operator
 from xplique_sal.validation import lengths_for, positive_lengths
 
@@ -84,8 +85,7 @@ class Rise(MaskingExplainer):
                 repr(preservation_probability),
                 "Pass the share of each mask that is kept.",
             )
-        is_seed = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
-        if seed is not None and not (is_seed and seed >= 0):
+        if seed is not None and not (is_integer(seed) and seed >= 0):
             raise InvalidParameterError(
                 "a `seed` of at least 0, or None", repr(seed), "Pass an integer."
             )

@@ -20,6 +20,7 @@ from xplique_sal.errors import (
     XpliqueSalError,
 )
 from xplique_sal.model_view import ModelView
+from xplique_sal.number import is_integer
 from xplique_sal.types import Structure, leaves, skeleton_of
 
 
@@ -260,8 +261,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_count(name: str, value: Any) -> None:
-    is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not (is_integer and value > 0):
+    if not (is_integer(value) and value > 0):
         raise InvalidParameterError(
             f"`{name}` as an integer of at least 1", repr(value), "Pass such an integer."
         )

@@ -10,7 +10,10 @@ Run one with ``python -m xplique_sal.demo``; ``--what`` chooses which:
 - ``detection``: do maps of a detected box lie in the box, and those of its class on what tells it?
 - ``callback``: what does a network look at, epoch by epoch, while it learns?
 
-Nothing is downloaded. The functions can be imported on their own.
+Each is a module with a function ``run(keras, seed, output)``, which returns the figures that it
+prints: `keras` is the module ``tf_keras`` or ``keras``, `seed` that of data, weights, training and
+all else that is drawn, `output` the picture to write. Nothing is downloaded. The functions can be
+imported on their own.
 """
 
 from __future__ import annotations

@@ -26,15 +26,6 @@ def _logits(model: Any) -> Saliency:
 def run(keras: Any, seed: int, output: str | Path) -> dict[str, float]:
     """Train with a `SaliencyCallback`, write some of its pictures as one, and print how maps learn.
 
-    Parameters
-    ----------
-    keras : module
-        ``tf_keras`` or ``keras``.
-    seed : int
-        Seed of data, weights and training.
-    output : str or pathlib.Path
-        The picture to write.
-
     Returns
     -------
     dict

@@ -51,15 +51,6 @@ def class_images(model: Any, seed: int = 0, callback: Any = None) -> np.ndarray:
 def run(keras: Any, seed: int, output: str | Path) -> dict[str, float]:
     """Train, find the image of each class, write a picture, and print how each is classified.
 
-    Parameters
-    ----------
-    keras : module
-        ``tf_keras`` or ``keras``.
-    seed : int
-        Seed of data, weights, training, start and jitter.
-    output : str or pathlib.Path
-        The picture to write.
-
     Returns
     -------
     dict

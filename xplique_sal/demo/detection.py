@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,13 +10,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal import Saliency
 from xplique_sal.demo.plates import (
     CLASSES,
     COUNT,
     SIZE,
     Plates,
     Row,
+    compared_maps,
+    convolution,
     masks,
     one_of_each,
     plates,
@@ -80,15 +80,11 @@ def build_network(keras: ModuleType, seed: int = 0) -> Any:
     keras.utils.set_random_seed(seed)
     layers = keras.layers
 
-    def convolution(x: Any, filters: int) -> Any:
-        x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-        return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
-
     x = inputs = keras.Input((SIZE, SIZE, 1))
     for filters in (12, 24, 48):
-        x = layers.AveragePooling2D(2)(convolution(x, filters))
+        x = layers.AveragePooling2D(2)(convolution(keras, x, filters))
     for _ in range(3):
-        x = convolution(x, 64)
+        x = convolution(keras, x, 64)
     outputs = decoding_layer(keras)(layers.Conv2D(4 + 1 + CLASSES, 1)(x))
     model = keras.Model(inputs, outputs)
     rate = keras.optimizers.schedules.CosineDecay(4e-3, STEPS)
@@ -131,15 +127,6 @@ def best_rows(predictions: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 def run(keras: Any, seed: int, output: str | Path) -> dict[str, float]:
     """Train, explain a plate in each test image, write a picture, and print where the maps lie.
 
-    Parameters
-    ----------
-    keras : module
-        ``tf_keras`` or ``keras``.
-    seed : int
-        Seed of data, weights and training.
-    output : str or pathlib.Path
-        The picture to write.
-
     Returns
     -------
     dict
@@ -180,7 +167,9 @@ def run(keras: Any, seed: int, output: str | Path) -> dict[str, float]:
     print(f"share of the map on the plate, on its digit, on the other plate (of the area:{areas})")
     all_maps = {}
     for what, (operator, target) in explained.items():
-        for name, maps in _maps(model, untrained, shown.images, operator, target, seed):
+        for name, maps in compared_maps(
+            model, untrained, shown.images, target, seed, operator=operator
+        ):
             all_maps[f"{what}_{name}"] = maps
             shares = {place: share(maps, mask) for place, mask in places.items()}
             figures |= {f"{what}_{place}_{name}": value for place, value in shares.items()}
@@ -188,15 +177,6 @@ def run(keras: Any, seed: int, output: str | Path) -> dict[str, float]:
             print(f"  {what:10s} {name:10s}{line}")
     print(f"picture: {save_picture(output, shown, chosen[found], all_maps)}")
     return figures
-
-
-def _maps(
-    model: Any, untrained: Any, images: np.ndarray, operator: Any, target: np.ndarray, seed: int
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the maps (N, 48, 48) of a target, and what they are compared with."""
-    for name, network in (("trained", model), ("untrained", untrained)):
-        yield name, np.asarray(Saliency(network, operator=operator).explain(images, target))[..., 0]
-    yield "random", np.random.default_rng(seed).uniform(size=images.shape[:3])
 
 
 def save_picture(

@@ -60,15 +60,6 @@ def _kinds_of_maps(network: Any) -> Iterator[tuple[str, Any]]:
 def run(keras: Any, seed: int, output: str | Path) -> dict[str, float]:
     """Train, put boxes around the digits, write a picture, and print how many boxes fit.
 
-    Parameters
-    ----------
-    keras : module
-        ``tf_keras`` or ``keras``.
-    seed : int
-        Seed of data, weights and training.
-    output : str or pathlib.Path
-        The picture to write.
-
     Returns
     -------
     dict

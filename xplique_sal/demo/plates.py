@@ -6,12 +6,14 @@ the blank end of a plate to tell its class. That is what a saliency map has to s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from xplique_sal import Saliency
 from xplique_sal.demo.digits import require
 
 SIZE = 48
@@ -152,6 +154,41 @@ def share(maps: np.ndarray, where: np.ndarray) -> float:
         Between 0 and 1; for maps that are the same everywhere, the share of the area.
     """
     return float(((maps * where).sum((1, 2)) / maps.sum((1, 2))).mean())
+
+
+def convolution(keras: ModuleType, x: Any, filters: int) -> Any:
+    """Return a layer's 3×3 convolution of a tensor, normalised over the batch, after a ReLU."""
+    layers = keras.layers
+    x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+    return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+
+
+def compared_maps(
+    model: Any, untrained: Any, images: np.ndarray, target: Any, seed: int, **options: Any
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the saliency maps of a target, and those that they have to differ from.
+
+    Parameters
+    ----------
+    model, untrained : keras.Model
+        The network that is explained, and the same before training.
+    images : numpy.ndarray
+        (N, 48, 48, 1).
+    target
+        What is explained of each image.
+    seed : int
+        Seed of the random maps.
+    **options
+        Those of `Saliency`.
+
+    Yields
+    ------
+    tuple of str and numpy.ndarray
+        ``"trained"``, ``"untrained"`` and ``"random"`` with their maps (N, 48, 48).
+    """
+    for name, network in (("trained", model), ("untrained", untrained)):
+        yield name, np.asarray(Saliency(network, **options).explain(images, target))[..., 0]
+    yield "random", np.random.default_rng(seed).uniform(size=images.shape[:3])
 
 
 class Row(NamedTuple):

@@ -138,15 +138,6 @@ def near_over_elsewhere(maps: np.ndarray, columns: np.ndarray) -> float:
 def run(keras: Any, seed: int, output: str | Path) -> dict[str, float]:
     """Train, explain new roads, write a picture, and print where each map lies.
 
-    Parameters
-    ----------
-    keras : module
-        ``tf_keras`` or ``keras``.
-    seed : int
-        Seed of data, weights and training.
-    output : str or pathlib.Path
-        The picture to write.
-
     Returns
     -------
     dict

@@ -113,15 +113,6 @@ def save_picture(path: str | Path, canvases: Canvases, maps: Any, nb_images: int
 def run(keras: Any, seed: int, output: str | Path) -> dict[str, float]:
     """Train, explain the test images, write a picture, and print the pointing ratios.
 
-    Parameters
-    ----------
-    keras : module
-        ``tf_keras`` or ``keras``.
-    seed : int
-        Seed of data, weights and training.
-    output : str or pathlib.Path
-        The picture to write.
-
     Returns
     -------
     dict

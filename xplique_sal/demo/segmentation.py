@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from xplique_sal import Saliency
 from xplique_sal.demo.plates import (
     CLASSES,
     COUNT,
     SIZE,
     Plates,
     Row,
+    compared_maps,
+    convolution,
     masks,
     one_of_each,
     plates,
@@ -60,19 +60,15 @@ def build_network(keras: ModuleType, seed: int = 0) -> Any:
     keras.utils.set_random_seed(seed)
     layers = keras.layers
 
-    def convolution(x: Any, filters: int) -> Any:
-        x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-        return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
-
     inputs = keras.Input((SIZE, SIZE, 1))
-    x, skipped = convolution(inputs, 8), []
+    x, skipped = convolution(keras, inputs, 8), []
     for filters in (16, 32, 64, 64):
         skipped.append(x)
-        x = convolution(layers.AveragePooling2D(2)(x), filters)
-    x = convolution(x, 64)
+        x = convolution(keras, layers.AveragePooling2D(2)(x), filters)
+    x = convolution(keras, x, 64)
     for filters in (64, 32, 16, 8):
         x = layers.UpSampling2D(interpolation="bilinear")(x)
-        x = convolution(layers.Concatenate()([x, skipped.pop()]), filters)
+        x = convolution(keras, layers.Concatenate()([x, skipped.pop()]), filters)
     model = keras.Model(inputs, layers.Conv2D(1 + CLASSES, 1, activation="softmax")(x))
     rate = keras.optimizers.schedules.CosineDecay(4e-3, STEPS)
     model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
@@ -92,15 +88,6 @@ def class_ious(predicted: np.ndarray, truth: np.ndarray) -> list[float]:
 
 def run(keras: Any, seed: int, output: str | Path) -> dict[str, float]:
     """Train, explain a plate in each test image, write a picture, and print where the maps lie.
-
-    Parameters
-    ----------
-    keras : module
-        ``tf_keras`` or ``keras``.
-    seed : int
-        Seed of data, weights and training.
-    output : str or pathlib.Path
-        The picture to write.
 
     Returns
     -------
@@ -134,24 +121,15 @@ def run(keras: Any, seed: int, output: str | Path) -> dict[str, float]:
     maps = {}
     print(f"share of the map on the digit (of the area: {digits.mean():.3f})")
     print("  explained   " + "".join(f"{name:>10s}" for name in ("trained", "untrained", "random")))
+    options = {"operator": "semantic segmentation", "logits": True}
     for what, target in targets.items():
-        for name, values in _maps(model, untrained, shown.images, target, seed):
+        for name, values in compared_maps(model, untrained, shown.images, target, seed, **options):
             maps[f"{what}_{name}"] = values
             figures[f"{what}_{name}"] = share(values, digits)
         line = [figures[f"{what}_{name}"] for name in ("trained", "untrained", "random")]
         print(f"  {what:12s}" + "".join(f"{value:10.3f}" for value in line))
     print(f"picture: {save_picture(output, shown, predicted[right], targets, maps)}")
     return figures
-
-
-def _maps(
-    model: Any, untrained: Any, images: np.ndarray, target: np.ndarray, seed: int
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the maps (N, 48, 48) of a target, and what they are compared with."""
-    for name, network in (("trained", model), ("untrained", untrained)):
-        explainer = Saliency(network, operator="semantic segmentation", logits=True)
-        yield name, np.asarray(explainer.explain(images, target))[..., 0]
-    yield "random", np.random.default_rng(seed).uniform(size=images.shape[:3])
 
 
 def save_picture(

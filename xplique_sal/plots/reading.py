@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xplique_sal.errors import InvalidInputError, InvalidParameterError
+from xplique_sal.number import is_integer
 
 #: More than this on the last axis of a single map are not channels, but an axis too many.
 MOST_CHANNELS = 4
@@ -151,7 +152,7 @@ def is_number(value: Any, lowest: float, highest: float) -> bool:
 
 def positive_integer(value: Any, name: str) -> int:
     """Return a parameter that counts something."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+    if not is_integer(value) or value < 1:
         raise InvalidParameterError(
             f"a positive integer as `{name}`", repr(value), "It counts what is shown."
         )
