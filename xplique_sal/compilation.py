@@ -113,12 +113,13 @@ class _Programs:
     """The programs of one model as it is."""
 
     def __init__(self) -> None:
-        self._fingerprint: Fingerprint | None = None
+        self.fingerprint: Fingerprint | None = None
         self._entries: list[tuple[tuple[Any, ...], Program]] = []
 
     def find(self, fingerprint: Fingerprint, request: tuple[Any, ...]) -> Program | None:
-        if self._fingerprint is None or fingerprint != self._fingerprint:
+        if self.fingerprint is None or fingerprint != self.fingerprint:
             return None
+        self.fingerprint = fingerprint
         for index, (known, program) in enumerate(self._entries):
             if known == request:
                 self._entries.append(self._entries.pop(index))
@@ -126,8 +127,8 @@ class _Programs:
         return None
 
     def add(self, fingerprint: Fingerprint, request: tuple[Any, ...], program: Program) -> None:
-        if self._fingerprint is None or fingerprint != self._fingerprint:
-            self._fingerprint = fingerprint
+        if self.fingerprint is None or fingerprint != self.fingerprint:
+            self.fingerprint = fingerprint
             self._entries.clear()
         self._entries.append((request, program))
         living = [entry for entry in self._entries if _can_be_asked(entry[0])]
@@ -159,13 +160,13 @@ def program(
         Shapes and dtypes of the arguments.
     """
     request = (*request, tuple(signature))
-    fingerprint = Fingerprint(model)
+    fingerprint = _fingerprint(model)
     with _lock:
         known = _of(model).find(fingerprint, request)
     if known is not None:
         return known
     with TRACING:
-        fingerprint = Fingerprint(model)
+        fingerprint = _fingerprint(model)
         with _lock:
             known = _of(model).find(fingerprint, request)
         if known is None:
@@ -176,6 +177,12 @@ def program(
             with _lock:
                 _of(model).add(fingerprint, request, known)
         return known
+
+
+def _fingerprint(model: Any) -> Fingerprint:
+    with _lock:
+        known = _of(model).fingerprint
+    return known if known is not None and known.is_current() else Fingerprint(model)
 
 
 def of_batches(

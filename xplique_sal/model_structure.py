@@ -8,7 +8,7 @@ import types
 import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Set
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -41,12 +41,24 @@ def _own(owner: Any) -> dict[str, Any]:
     return dict(getattr(owner, "__dict__", {}))
 
 
+class _Watched(NamedTuple):
+    """A layer or module, and which of its attributes can change and stay the same object."""
+
+    owner: weakref.ref[Any]
+    changeable: list[str]
+    is_layer: bool
+    is_model: bool
+
+
 class Fingerprint:
     """The structure of a model at one moment: layers, settings, functions, variables, constants.
 
     Weights are left out: a trace reads them anew at each call. Two fingerprints are equal if
     nothing that a trace could have burnt in differs. Objects are compared by identity, which
     holds only while they live: a fingerprint of which an object has died equals none.
+
+    Whether a model is still as it was is told by a glance at first: which attributes there are,
+    which objects they are, and what is in those that can change inside.
     """
 
     def __init__(self, model: Any) -> None:
@@ -54,6 +66,7 @@ class Fingerprint:
         parts: list[Any] = []
         for owner, attributes in owners(model):
             self._identify(owner, parts)
+            changeable = []
             for name in ("call", "__call__"):  # a method can be replaced on the class, too
                 self._identify(getattr(type(owner), name, None), parts)
             if keras_compat.is_layer(owner):
@@ -66,7 +79,41 @@ class Fingerprint:
                 if own and not _is_symbolic(own[0]):
                     parts.append(name)
                     self._describe(own[0], parts, _DEPTH)
+                    if _can_change(value):
+                        changeable.append(name)
+                    elif not _is_referable(value):
+                        self._immortal.append(value)
+            is_layer, is_model = keras_compat.is_layer(owner), keras_compat.is_model(owner)
+            self._watched.append(_Watched(weakref.ref(owner), changeable, is_layer, is_model))
         self._parts = tuple(parts)
+        self._seen_at_a_glance = self._glance()
+
+    def is_current(self) -> bool:
+        """Tell by a glance whether the model is as it was; if not, it may still be equal."""
+        return not self._dead and self._glance() == self._seen_at_a_glance
+
+    def _glance(self) -> list[Any]:
+        """Return what is seen of the model without looking at each attribute."""
+        parts: list[Any] = []
+        look = Fingerprint.of_callables(())  # a new one, which has seen nothing
+        classes: dict[type, None] = {}
+        for watched in self._watched:
+            owner = watched.owner()
+            if owner is None:
+                return []
+            held = getattr(owner, "__dict__", {})
+            classes[type(owner)] = None
+            parts += held
+            parts += map(id, held.values())
+            if watched.is_layer:
+                parts += keras_compat.policy(owner)
+            if watched.is_model:
+                parts += map(id, owner.layers)
+            for name in watched.changeable:
+                look._describe(held.get(name), parts, _DEPTH)
+        for own in classes:
+            parts += (id(getattr(own, name, None)) for name in ("call", "__call__"))
+        return parts
 
     @classmethod
     def of_callables(cls, functions: Iterable[Any]) -> Fingerprint:
@@ -93,13 +140,16 @@ class Fingerprint:
     def _start(self) -> None:
         self._seen: set[int] = set()
         self._living: list[weakref.ref[Any]] = []
+        self._dead: list[weakref.ref[Any]] = []
         self._immortal: list[Any] = []
+        self._watched: list[_Watched] = []
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Fingerprint)
-            and self._parts == other._parts
-            and all(reference() is not None for reference in self._living)
+            and not self._dead
+            and not other._dead
+            and (self is other or self._parts == other._parts)
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -107,7 +157,7 @@ class Fingerprint:
     def _identify(self, value: Any, parts: list[Any]) -> None:
         parts.append(id(value))
         try:
-            self._living.append(weakref.ref(value))
+            self._living.append(weakref.ref(value, self._dead.append))
         except TypeError:
             # Objects with slots are what their slots hold; the rest is immutable, and kept.
             slots = getattr(type(value), "__slots__", None)
@@ -148,6 +198,20 @@ class Fingerprint:
             for item in list(container):
                 self._describe(item, parts, depth)
         self._seen.discard(id(container))
+
+
+def _can_change(value: Any) -> bool:
+    """Tell whether a value can change, in what matters of it, and stay the same object."""
+    if type(value) is tuple and _SCALARS.issuperset(map(type, value)):
+        return False
+    if isinstance(value, (list, tuple, Mapping, Set, np.ndarray)) or _is_users_own(value):
+        return True
+    return not isinstance(value, (*_PLAIN, float, np.generic)) and not _is_referable(value)
+
+
+def _is_referable(value: Any) -> bool:
+    """Tell whether there can be weak references to a value."""
+    return type(value).__weakrefoffset__ != 0
 
 
 def _is_symbolic(value: Any) -> bool:

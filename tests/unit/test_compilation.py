@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from reference import class_score, saliency
 
-from xplique_sal import Saliency, compilation
+from xplique_sal import Saliency, compilation, model_structure
 from xplique_sal.compilation import trace_count
 
 
@@ -191,6 +191,102 @@ def test_changes_of_a_subclassed_model_are_seen(keras, rng):
     model.inner.call = lambda inputs, **options: 2.0 * inputs[:, :3]
     assert_explains(model, x, y)
     assert trace_count() == before + 7
+
+
+class Slots:
+    """An object to which there can be no weak reference."""
+
+    __slots__ = ("power",)
+
+    def __init__(self, power):
+        self.power = power
+
+
+SETTINGS = {
+    "number": lambda value: float(value),
+    "number of NumPy": lambda value: np.float32(value),
+    "tuple of numbers": lambda value: (float(value),),
+    "text": lambda value: str(value),
+    "set": lambda value: {value},
+    "object with slots": Slots,
+    "function": lambda value: lambda: value,
+    "tensor": lambda value: tf.constant(float(value)),
+}
+
+
+def number_in(setting):
+    """The number that a setting was made of."""
+    while not isinstance(setting, (str, float, np.float32, tf.Tensor)):
+        if isinstance(setting, Slots):
+            setting = float(setting.power)
+        elif callable(setting):
+            setting = float(setting())
+        else:
+            (setting,) = map(float, setting)
+    return float(setting)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_settings_that_take_each_others_place_in_memory_are_seen(keras, rng, setting):
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = keras.layers.Dense(3)
+
+        def call(self, inputs):
+            return self.inner(inputs) * number_in(self.setting)
+
+    model, (x, y) = Model(), table(rng)
+    object.__setattr__(model, "setting", SETTINGS[setting](1))
+    model(x)
+    once = Saliency(model)(x, y).numpy()
+    for value in (2, 3, 4, 5, 6, 7):
+        # The old value goes before the new one is made, which may get its address.
+        object.__delattr__(model, "setting")
+        object.__setattr__(model, "setting", SETTINGS[setting](value))
+        before = trace_count()
+        np.testing.assert_allclose(Saliency(model)(x, y), value * once, rtol=1e-5)
+        assert trace_count() == before + 1
+        np.testing.assert_allclose(Saliency(model)(x, y), value * once, rtol=1e-5)
+        assert trace_count() == before + 1
+
+
+def test_another_method_of_the_class_is_seen(keras, rng):
+    class Twice(keras.layers.Layer):
+        def call(self, x):
+            return 2.0 * x
+
+    model = keras.Sequential([keras.layers.Input((4,)), Twice(), keras.layers.Dense(3)])
+    x, y = table(rng)
+    assert_explains(model, x, y)
+    Twice.call = lambda self, x: 5.0 * x
+    assert_explains(model, x, y)
+
+
+def test_a_model_that_did_not_change_is_not_walked_through(keras, rng, monkeypatch):
+    model, (x, y) = changing(keras), table(rng)
+    model(x)
+    nested = keras.Sequential(
+        [keras.layers.Input((4,)), network(keras), keras.layers.Activation("tanh")]
+    )
+    for each in (model, nested):
+        Saliency(each)(x, y)
+    walks = []
+    monkeypatch.setattr(
+        model_structure,
+        "owners",
+        lambda model, owners=model_structure.owners: walks.append(model) or owners(model),
+    )
+    for each in (model, nested):
+        assert_explains(each, x, y)
+        each.predict(x, verbose=0)
+        Saliency(each)(x, y)  # Keras has made attributes for predictions
+        walks.clear()
+        assert_explains(each, x, y)
+        assert not walks
+    model.settings["power"] = 3
+    assert_explains(model, x, y)
+    assert walks
 
 
 def keras_variable(keras, value):
