@@ -8,11 +8,15 @@ from typing import NamedTuple
 
 from contender import BY_HAND, OURS, UNFOLDED, XPLIQUE
 
+#: The column for our amount over Xplique's.
+OF_XPLIQUE = "ours, of Xplique"
+
 HEADINGS = {
     OURS: "xplique_sal",
     UNFOLDED: "… `fold_batch_norm=False`",
     BY_HAND: "by hand",
     XPLIQUE: "Xplique 2.0.2",
+    OF_XPLIQUE: "xplique_sal ÷ Xplique",
 }
 
 
@@ -54,13 +58,22 @@ def once(ratio):
 
 
 def table(lines):
-    """Return the table of ratios; a column of which nothing was measured is left out."""
-    columns = [name for name in HEADINGS if any(name in line.ratios for line in lines)]
+    """Return the table of ratios; a column of which nothing was measured is left out.
+
+    The last one says how much ours is of what Xplique takes.
+    """
+    each = []
+    for line in lines:
+        shown = {name: found["ratio"] for name, found in line.ratios.items()}
+        if OURS in shown and XPLIQUE in shown:
+            shown[OF_XPLIQUE] = shown[OURS] / shown[XPLIQUE]
+        each.append(shown)
+    columns = [name for name in HEADINGS if any(name in shown for shown in each)]
     rows = [["measured", "Keras", "1 is", *(HEADINGS[name] for name in columns)]]
     rows.append(["---"] * 3 + ["---:"] * len(columns))
-    for line in lines:
+    for line, shown in zip(lines, each, strict=True):
         unit = f"{line.unit} ({_amount(line.amount, line.measure)})"
-        cells = [_ratio(line.ratios[name]) if name in line.ratios else "" for name in columns]
+        cells = [_ratio(shown[name]) if name in shown else "" for name in columns]
         rows.append([line.what, line.kind, unit, *cells])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -79,8 +92,9 @@ def is_kept(limit):
     return limit.found <= limit.most
 
 
-def _ratio(found):
-    return f"{found['ratio']:.2f}" if found["ratio"] < 9.995 else f"{found['ratio']:.1f}"
+def _ratio(value):
+    """Return a number with two digits at least, without an exponent."""
+    return f"{value:.3f}" if value < 0.0995 else f"{value:.2f}" if value < 9.995 else f"{value:.1f}"
 
 
 def _amount(value, measure):

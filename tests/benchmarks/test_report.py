@@ -35,13 +35,13 @@ def test_ratios_are_taken_round_by_round():
 def test_table():
     lines = [
         Line("x", "Keras 3", "a pass", 0.5, "s", {"ours": once(1.994), "Xplique": once(13.46)}),
-        Line("y", "tf-keras", "a map", 382.8, "MiB", {"ours": once(0.1)}),
+        Line("y", "tf-keras", "a map", 382.8, "MiB", {"ours": once(0.0123)}),
     ]
     assert table(lines).splitlines() == [
-        "| measured | Keras | 1 is | xplique_sal | Xplique 2.0.2 |",
-        "| --- | --- | --- | ---: | ---: |",
-        "| x | Keras 3 | a pass (0.5 s) | 1.99 | 13.5 |",
-        "| y | tf-keras | a map (383 MiB) | 0.10 |  |",
+        "| measured | Keras | 1 is | xplique_sal | Xplique 2.0.2 | xplique_sal ÷ Xplique |",
+        "| --- | --- | --- | ---: | ---: | ---: |",
+        "| x | Keras 3 | a pass (0.5 s) | 1.99 | 13.5 | 0.15 |",
+        "| y | tf-keras | a map (383 MiB) | 0.012 |  |  |",
     ]
 
 
@@ -71,16 +71,15 @@ def test_a_page_without_both_comments_is_refused(page):
 
 def test_folding_is_judged_by_the_median_and_by_the_large_errors():
     plain = np.full(64, 1e-6)
-    assert judge({"unfolded": plain}).is_as_accurate is None
-    verdict = judge({"unfolded": plain, "folded": plain * 1.2})
+    verdict = judge({"tape": plain, "ours": plain * 1.2})
     assert verdict.is_as_accurate and verdict.rounding == pytest.approx(1.2)
-    assert not judge({"unfolded": plain, "folded": plain * 1.3}).is_as_accurate
+    assert not judge({"tape": plain, "ours": plain * 1.3}).is_as_accurate
     large = plain.copy()
     large[:4] = 1e-3  # 4 more of 64 can be chance: 4 ≤ 2·√4
-    assert judge({"unfolded": plain, "folded": large}).is_as_accurate
+    assert judge({"tape": plain, "ours": large}).is_as_accurate
     large[:5] = 1e-3
-    verdict = judge({"unfolded": plain, "folded": large})
-    assert not verdict.is_as_accurate and verdict.share == {"unfolded": 0, "folded": 5 / 64}
+    verdict = judge({"tape": plain, "ours": large})
+    assert not verdict.is_as_accurate and verdict.share == {"tape": 0, "ours": 5 / 64}
     assert verdict.rounding == 1  # of the 59 others
     # Other images, but as many of them: no worse.
-    assert judge({"unfolded": large[::-1], "folded": large}).is_as_accurate
+    assert judge({"tape": large[::-1], "ours": large}).is_as_accurate

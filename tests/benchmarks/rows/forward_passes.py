@@ -33,7 +33,7 @@ def measure(quick):
     for name in ["MobileNetV2"] if quick else NETWORKS:
         size = NETWORKS[name].size
         for kind in KERASES:
-            found = fresh(seconds, kind, name=name, rounds=5)
+            found = fresh(seconds, kind, name=name, rounds=9)
             relative = ratios(found, FORWARD)
             del relative[FORWARD]
             amount = statistics.median(found[FORWARD])

@@ -64,7 +64,7 @@ def measure(quick):
         of_array, of_dataset = fresh(seconds, kind, rows=rows, rounds=5 if quick else 7)
         for source, found in (("an array", of_array), ("a dataset of batches", of_dataset)):
             relative, amount = ratios(found, BY_HAND), statistics.median(found[BY_HAND])
-            if found is of_dataset and kind == "tf-keras" and not quick:  # it takes half a minute
+            if found is of_dataset and not quick:  # it takes half a minute
                 relative[XPLIQUE] = once(fresh(seconds_of_xplique, kind, rows=rows) / amount)
             what = f"`explain`: {rows:,} × {FEATURES} table, 64 at a time, from {source}"
             yield Line(what, kind, "by hand", amount, "s", relative)
