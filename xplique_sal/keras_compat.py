@@ -288,8 +288,31 @@ def progress_bar(total: int | None) -> Any:
 
 def is_batch_normalization(layer: Any) -> bool:
     """Tell whether a layer is Keras's own batch normalisation, as it comes."""
-    own = getattr(getattr(_keras_of(layer), "layers", None), "BatchNormalization", None)
+    return _is_own(layer, "BatchNormalization")
+
+
+def is_swish(layer: Any) -> bool:
+    """Tell whether a layer is Keras's own activation layer with Keras's own swish, or SiLU."""
+    if not _is_own(layer, "Activation"):
+        return False
+    keras: Any = _keras_of(layer)
+    return layer.activation is keras.activations.get("swish")
+
+
+def is_average_of_image(layer: Any) -> bool:
+    """Tell whether a layer is Keras's own global average pooling of images."""
+    return _is_own(layer, "GlobalAveragePooling2D")
+
+
+def _is_own(layer: Any, name: str) -> bool:
+    """Tell whether a layer is the one that Keras has under a name, as it comes."""
+    own = getattr(getattr(_keras_of(layer), "layers", None), name, None)
     return own is not None and type(layer) is own and "call" not in vars(layer)
+
+
+def inputs_of_call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the inputs that a layer's `call` is given."""
+    return inspect.signature(type(layer).call).bind(layer, *args, **kwargs).arguments["inputs"]
 
 
 def inference_normalization(

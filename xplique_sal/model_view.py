@@ -11,10 +11,10 @@ import tensorflow as tf
 from xplique_sal import (
     backprop_modifiers,
     compilation,
+    equivalents,
     interception,
     keras_compat,
     layer_paths,
-    normalization,
 )
 from xplique_sal.arrangement import arrange
 from xplique_sal.errors import (
@@ -338,13 +338,10 @@ class TracedModel:
         seen = [*layers, *(call.layer for call in self._wrt_calls)]
         unique = list({id(layer): layer for layer in seen}.values())
         rewired = contextlib.nullcontext() if self.rewirer is None else self.rewirer.forward(model)
-        folded = (
-            normalization.folded(model) if self.view.fold_batch_norm else contextlib.nullcontext()
-        )
         with (
             interception.TRACING,
             rewired,
-            folded,
+            equivalents.replacing_layers(model, self.view.fold_batch_norm, self._tape is not None),
             interception.calls_passed_through(unique, see),
         ):
             output = invoke(model, pack(for_model, flat))

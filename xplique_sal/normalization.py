@@ -7,49 +7,55 @@ of is never run then, neither forwards nor backwards.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from xplique_sal import interception, keras_compat
+from xplique_sal import keras_compat
+from xplique_sal.image_convolution import convolve
 
 #: Convolutions, with the axes of their filter that make up the channels of their output.
 _CONVOLUTIONS = {"Conv2D": (3,), "DepthwiseConv2dNative": (2, 3)}
 
 
-@contextlib.contextmanager
-def folded(model: Any) -> Iterator[None]:
-    """Fold the batch normalisation of a model that runs in this block, while it is being traced.
+def folded(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Return the output of a call of a batch normalisation, folded while it is being traced.
 
     Where a layer normalises anything but the output of a convolution, s·x + b is computed.
     A tensor that a tape watches is the output of an identity, and not of a convolution: no
     gradient is lost.
     """
-    layers = []
-    if keras_compat.is_layer(model):
-        layers = [
-            layer
-            for layer in keras_compat.all_layers(model)
-            if keras_compat.is_batch_normalization(layer)
-        ]
-    with interception.calls_passed_through(layers, _as_affine):
-        yield
-
-
-def _as_affine(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    affine = keras_compat.inference_normalization(layer, args, kwargs)
-    if affine is None:
+    parts = keras_compat.inference_normalization(layer, args, kwargs)
+    if parts is None:
         return original(*args, **kwargs)
-    x, scale, offset, axis = affine
+    x, scale, offset, axis = parts
     last = len(x.shape) - 1
-    folded = _into_convolution(x, scale, offset, axis, last)
-    if folded is not None:
-        return folded
+    convolved = _into_convolution(x, scale, offset, axis, last)
+    if convolved is not None:
+        return convolved
     if axis != last:
         scale, offset = (_on_axis(v, axis, last) for v in (scale, offset))
+    elif last == 3 and x.dtype == tf.float32:
+        return affine(x, scale, offset)
     return x * scale + offset
+
+
+def affine(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    """Return s·x + b of images by the one op of TensorFlow that computes it.
+
+    It is also part of the rectifier after it then. Its own gradient would do more than is asked.
+    """
+
+    @tf.custom_gradient
+    def compute(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        neutral = {"mean": tf.zeros_like(scale), "variance": tf.ones_like(scale), "epsilon": 0.0}
+        y = tf.raw_ops.FusedBatchNormV3(
+            x=x, scale=scale, offset=offset, **neutral, is_training=False
+        ).y
+        return y, lambda g: g * scale
+
+    return compute(x)
 
 
 def _on_axis(vector: tf.Tensor, axis: int, last: int) -> tf.Tensor:
@@ -84,14 +90,17 @@ def _into_convolution(
     image, kernel = op.inputs
     channels = [kernel.shape[position] for position in _CONVOLUTIONS[op.type]]
     image, padding = _without_padding(image, op)
-    convolved = getattr(tf.raw_ops, op.type)(
-        input=image,
-        filter=kernel * tf.reshape(scale, channels),
-        strides=op.get_attr("strides"),
-        dilations=op.get_attr("dilations"),
-        data_format=data_format,
+    kernel = kernel * tf.reshape(scale, channels)
+    attributes = {
+        "strides": op.get_attr("strides"),
+        "dilations": op.get_attr("dilations"),
+        "data_format": data_format,
         **padding,
-    )
+    }
+    if op.type == "Conv2D":
+        convolved = convolve(image, kernel, _zeros(image, op, padding), attributes)
+    else:
+        convolved = tf.raw_ops.DepthwiseConv2dNative(input=image, filter=kernel, **attributes)
     if bias is not None:
         offset = offset + bias * scale
     result = tf.nn.bias_add(convolved, offset, data_format=data_format)
@@ -127,6 +136,16 @@ def _without_padding(
         "padding": "EXPLICIT",
         "explicit_paddings": [n for sides in around for n in sides],
     }
+
+
+def _zeros(
+    image: tf.Tensor, convolution: tf.Operation, padding: dict[str, Any]
+) -> list[tuple[int, int]] | None:
+    """Return the zeros that a convolution puts around its image, if they are known."""
+    if padding["padding"] == "SAME":
+        return _same_padding(image, convolution)
+    numbers = padding["explicit_paddings"] or [0] * 8
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def _same_padding(image: tf.Tensor, convolution: tf.Operation) -> list[tuple[int, int]] | None:

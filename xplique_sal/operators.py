@@ -111,7 +111,20 @@ def _check_callable(operator: Any) -> None:
         ) from None
 
 
-@register("classification", check_classes)
+def _own(name: str, check_targets: TargetCheck) -> Callable[[Operator], Operator]:
+    """Register an operator of the package, which branches on nothing that a graph decides.
+
+    Autograph would rewrite it and all that it calls, which takes longer than tracing it. What f
+    calls is rewritten as ever.
+    """
+
+    def add(function: Operator) -> Operator:
+        return register(name, check_targets)(tf.autograph.experimental.do_not_convert(function))
+
+    return add
+
+
+@_own("classification", check_classes)
 def classification(f: Any, x: Structure, y: tf.Tensor | None) -> tf.Tensor:
     """Return Σ f(x)·y: the score of a class, or a weighted sum of several.
 
@@ -133,13 +146,13 @@ def classification(f: Any, x: Structure, y: tf.Tensor | None) -> tf.Tensor:
     return weighted_score(f(x), y, getattr(f, "channel_axis", -1))
 
 
-@register("regression", check_classes)
+@_own("regression", check_classes)
 def regression(f: Any, x: Structure, y: tf.Tensor | None) -> tf.Tensor:
     """Return Σ f(x)·y: the predicted value that y chooses, in the forms of `classification`."""
     return classification(f, x, y)
 
 
-@register("filter activation", check_classes)
+@_own("filter activation", check_classes)
 def filter_activation(f: Any, x: Structure, y: tf.Tensor | None) -> tf.Tensor:
     """Return the mean activation over all positions of the filter that y chooses.
 
@@ -148,7 +161,7 @@ def filter_activation(f: Any, x: Structure, y: tf.Tensor | None) -> tf.Tensor:
     return classification(f, x, y)
 
 
-@register("semantic segmentation", check_zone)
+@_own("semantic segmentation", check_zone)
 def semantic_segmentation(f: Any, x: Structure, y: tf.Tensor) -> tf.Tensor:
     """Return the mean score of a class over a zone: Σ f(x)·y over the number of non-zero y.
 
@@ -219,25 +232,25 @@ def detection_score(
     return tf.math.divide_no_nan(tf.reduce_sum(best * real, 1), tf.reduce_sum(real, 1))
 
 
-@register("object detection", check_boxes)
+@_own("object detection", check_boxes)
 def object_detection(f: Any, x: Structure, y: tf.Tensor) -> tf.Tensor:
     """Return the D-RISE score: position, objectness and class (see `detection_score`)."""
     return detection_score(f, x, y)
 
 
-@register("object detection box position", check_boxes)
+@_own("object detection box position", check_boxes)
 def object_detection_box_position(f: Any, x: Structure, y: tf.Tensor) -> tf.Tensor:
     """Return the score of the boxes' position alone (see `detection_score`)."""
     return detection_score(f, x, y, objectness=False, classes=False)
 
 
-@register("object detection box proba", check_boxes)
+@_own("object detection box proba", check_boxes)
 def object_detection_box_proba(f: Any, x: Structure, y: tf.Tensor) -> tf.Tensor:
     """Return the score of position and objectness (see `detection_score`)."""
     return detection_score(f, x, y, classes=False)
 
 
-@register("object detection box class", check_boxes)
+@_own("object detection box class", check_boxes)
 def object_detection_box_class(f: Any, x: Structure, y: tf.Tensor) -> tf.Tensor:
     """Return the score of position and class (see `detection_score`)."""
     return detection_score(f, x, y, objectness=False)

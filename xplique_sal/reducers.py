@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,10 @@ _BY_NAME: dict[str, Callable[..., tf.Tensor]] = {
     "min": tf.reduce_min,
     "sum": tf.reduce_sum,
 }
+
+#: The same, of two tensors: for the few channels of an image that is faster.
+_OF_TWO = {"max": tf.maximum, "min": tf.minimum}
+_FEW = 4
 
 
 def check(reducer: Any) -> None:
@@ -47,4 +52,7 @@ def reduce(gradients: tf.Tensor, reducer: str | None, channel_axis: int) -> tf.T
     """
     if reducer is None or gradients.shape.rank < 4:
         return gradients
+    channels = gradients.shape[channel_axis]
+    if reducer in _OF_TWO and channels is not None and 0 < channels <= _FEW:
+        return functools.reduce(_OF_TWO[reducer], tf.split(gradients, channels, channel_axis))
     return _BY_NAME[reducer](gradients, axis=channel_axis, keepdims=True)

@@ -52,7 +52,8 @@ def weighted_score(output: tf.Tensor, targets: Any, channel_axis: int = -1) -> t
         weights = tf.one_hot(indices, tf.shape(outputs)[-1], dtype=outputs.dtype)
     else:
         weights = tf.cast(targets, outputs.dtype)
-    return tf.reduce_sum(outputs * weights, -1)
+    # Two steps, because the gradient of a sum that drops its axis has to find out which it was.
+    return tf.squeeze(tf.reduce_sum(outputs * weights, -1, keepdims=True), -1)
 
 
 def per_output(output: tf.Tensor, channel_axis: int = -1) -> tf.Tensor:
