@@ -129,11 +129,15 @@ class ScoreGradient:
             with device.used():
                 arrays = tensors[:per_sample]
                 if loops:
-                    types = [*[tf.float32] * (count + 1), tf.int32, tf.float32]
+                    types = [tf.float32] * (count + 2 + (self._attribution.nb_details > 0))
                     parts = graph_loops.in_batches(explain, arrays, call.size, types)
                 else:
                     parts = explain(0, *arrays)
-            return (parts[:count], *parts[count:]), facts[-1]
+                maps, (scores, magnitude, *details) = parts[:count], parts[count:]
+                known = [m for m, has in zip(maps, facts[-1].has_gradient, strict=True) if has]
+                status = self._making.status(known, magnitude)
+                details = details or [tf.zeros([tf.shape(scores)[0], 0])]
+            return (maps, scores, status, *details), facts[-1]
 
         return compilation.program(self._view.model, request, build, signature)
 
@@ -175,7 +179,7 @@ class ScoreGradient:
         fixed: int | None,
         traced: list[TracedModel],
     ) -> tuple[list[tf.Tensor], Facts]:
-        """Return maps, scores, status and details of some samples, as a flat list."""
+        """Return maps, scores, magnitude and details, if any, of some samples, as a flat list."""
         if isinstance(self._attribution, Sampling):
             explained = PointLoop(
                 self._view,
@@ -192,8 +196,9 @@ class ScoreGradient:
             ).explain()
         else:
             explained = self._at_samples(samples, call, arrays, traced)
-        (maps, status, details), scores, facts = explained
-        return [*maps, tf.cast(scores, tf.float32), status, details], facts
+        (maps, magnitude, details), scores, facts = explained
+        parts = [*maps, tf.cast(scores, tf.float32), magnitude]
+        return [*parts, details] if self._attribution.nb_details else parts, facts
 
     def _at_samples(
         self,

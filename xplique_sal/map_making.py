@@ -54,37 +54,47 @@ class MapMaking:
         scores: tf.Tensor,
         call: Call,
     ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """Return maps, status and details, of what is kept of the gradients to each source.
+        """Return maps, magnitude and details, of what is kept of the gradients to each source.
 
         The first that is kept is what becomes a map; the others only tell whether there was a
-        gradient at all.
+        gradient at all. The magnitude is the sum of all absolute values.
         """
-        maps, attributions = [], []
-        is_zero, is_finite = tf.constant(True), tf.constant(True)
+        maps, attributions, magnitudes = [], [], []
         for position, state in enumerate(kept):
             if state is None:
                 maps.append(tf.zeros([0]))  # as many results in any case: it is left out later
                 continue
             place = self.place(position, inputs, call)
             for part in state:
-                # One pass over it tells both; NaN and infinity stay what they are in a sum.
                 magnitude = tf.reduce_sum(tf.abs(part), list(range(1, part.shape.rank)))
-                is_zero &= magnitude == 0
-                is_finite &= tf.math.is_finite(magnitude)
+                magnitudes.append(tf.cast(magnitude, tf.float32))
             attribution = self._attribution.combine(state[0], sources[position], place)
             attributions.append(attribution)
             if self._modifier is not None:
                 attribution = modified(self._modifier, attribution)
             attribution = reduce(attribution, self._reducer, place.channel_axis)
-            attribution = tf.cast(attribution, tf.float32)
-            axes = list(range(1, attribution.shape.rank))
-            is_finite &= tf.reduce_all(tf.math.is_finite(attribution), axes)
-            maps.append(attribution)
+            maps.append(tf.cast(attribution, tf.float32))
         details = self._attribution.details(attributions, scores)
         if details is None:
             details = tf.zeros([tf.shape(scores)[0], 0])
-        status = tf.where(is_finite, tf.where(is_zero, ZERO, FINE), NOT_FINITE)
-        return maps, status, details
+        return maps, tf.add_n(magnitudes), details
+
+    @staticmethod
+    def status(maps: Sequence[tf.Tensor], magnitude: tf.Tensor) -> tf.Tensor:
+        """Return what is found of each gradient: `FINE`, `ZERO` or `NOT_FINITE`.
+
+        Parameters
+        ----------
+        maps
+            Those that there are, (N, ...), or (N, K, ...) of several outputs.
+        magnitude
+            (N,), or (N, K). NaN and infinity stay what they are in a sum.
+        """
+        is_finite = tf.math.is_finite(magnitude)
+        for map_ in maps:
+            axes = list(range(magnitude.shape.rank, map_.shape.rank))
+            is_finite &= tf.reduce_all(tf.math.is_finite(map_), axes)
+        return tf.where(is_finite, tf.where(magnitude == 0, ZERO, FINE), NOT_FINITE)
 
     def of_each(
         self,
@@ -92,23 +102,23 @@ class MapMaking:
         outputs: tf.Tensor | None,
         ranks: Sequence[int],
     ) -> Any:
-        """Return maps (N, K, ...), status and details of each of `outputs`; of one, without K."""
+        """Return maps (N, K, ...), magnitudes and details of each output; of one, without K."""
         if outputs is None:
             return explain(None)
         empty: list[bool] = []
 
         def one(output: tf.Tensor) -> Any:
-            maps, status, details = explain(output)
+            maps, magnitude, details = explain(output)
             empty[:] = [map_.shape == [0] for map_ in maps]
-            return maps, status, details
+            return maps, magnitude, details
 
-        types = ([tf.float32] * len(ranks), tf.int32, tf.float32)
-        maps, status, details = graph_loops.for_each(one, outputs, types)
+        types = ([tf.float32] * len(ranks), tf.float32, tf.float32)
+        maps, magnitude, details = graph_loops.for_each(one, outputs, types)
         swapped = [
             tf.zeros([0]) if nothing else tf.transpose(map_, [1, 0, *range(2, rank + 1)])
             for map_, rank, nothing in zip(maps, ranks, empty, strict=True)
         ]
-        return swapped, tf.transpose(status), tf.transpose(details, [1, 0, 2])
+        return swapped, tf.transpose(magnitude), tf.transpose(details, [1, 0, 2])
 
     def place(self, position: int, inputs: Sequence[tf.Tensor], call: Call) -> Place:
         """Return which source it is that has this position."""

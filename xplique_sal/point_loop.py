@@ -93,7 +93,7 @@ class PointLoop:
         self._shapes: list[list[int | None]] = []
 
     def explain(self) -> Any:
-        """Return (maps, status, details), scores and facts."""
+        """Return (maps, magnitude, details), scores and facts."""
         call, statistic = self._call, self._sampling.statistic
         state = graph_loops.over_points(
             self._round,

@@ -49,6 +49,9 @@ class Attribution:
     #: Whether `combine` looks at the source.
     needs_source: ClassVar[bool] = False
 
+    #: How many numbers `details` returns of each sample.
+    nb_details: ClassVar[int] = 0
+
     @property
     def key(self) -> tuple[Any, ...]:
         """What tells what is traced from what another attribution traces."""
@@ -81,7 +84,7 @@ class Attribution:
         return gradient
 
     def details(self, attributions: Sequence[tf.Tensor], scores: tf.Tensor) -> tf.Tensor | None:
-        """Return a few numbers about each sample (n, numbers), or ``None``.
+        """Return a few numbers about each sample (n, numbers); ``None`` if `nb_details` is 0.
 
         Parameters
         ----------

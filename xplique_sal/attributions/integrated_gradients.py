@@ -25,6 +25,7 @@ class _Path(Sampling):
     """Points on the straight line from the baseline to the sample, both included."""
 
     needs_source = True
+    nb_details = 3
 
     def __init__(self, points: int, baseline: Any) -> None:
         self.points = points
