@@ -26,6 +26,19 @@ def class_score(model, classes):
     return lambda x: tf.gather(model(x, training=False), classes, batch_dims=1)
 
 
+def gradient_to_layer(model, name, x, number):
+    """∂(output `number`)/∂(a layer's output) of a model that is one chain of layers."""
+    layer = model.get_layer(name)
+    values = type(model)(model.input, layer.output)(x)
+
+    def score(values):
+        for following in model.layers[model.layers.index(layer) + 1 :]:
+            values = following(values)
+        return values[:, number]
+
+    return gradient(score, values)
+
+
 def central_differences(score, x, step=1e-5):
     """∂score/∂x of a float64 NumPy function, coordinate by coordinate."""
     x = np.asarray(x, np.float64)
