@@ -160,16 +160,13 @@ def program(
         Shapes and dtypes of the arguments.
     """
     request = (*request, tuple(signature))
-    fingerprint = _fingerprint(model)
-    with _lock:
-        known = _of(model).find(fingerprint, request)
+    known = _known(model, request)
     if known is not None:
         return known
     with TRACING:
-        fingerprint = _fingerprint(model)
-        with _lock:
-            known = _of(model).find(fingerprint, request)
+        known = _known(model, request)  # another thread may have traced it meanwhile
         if known is None:
+            fingerprint = _fingerprint(model)
             known = _trace(model, build, signature)
             for part in request:
                 if isinstance(part, Held):
@@ -177,6 +174,16 @@ def program(
             with _lock:
                 _of(model).add(fingerprint, request, known)
         return known
+
+
+def _known(model: Any, request: tuple[Any, ...]) -> Program | None:
+    with _lock:
+        programs = _of(model)
+        if programs.fingerprint is None:
+            return None  # there are none, and the model need not be looked at
+    fingerprint = _fingerprint(model)
+    with _lock:
+        return programs.find(fingerprint, request)
 
 
 def _fingerprint(model: Any) -> Fingerprint:

@@ -317,11 +317,11 @@ def inputs_of_call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 def inference_normalization(
     layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, int] | None:
-    """Return x, s, b and an axis such that a call of a batch normalisation is s·x + b.
+) -> tuple[tf.Tensor, int, tf.Tensor, tf.Tensor, Any] | None:
+    """Return x, axis, mean, s and c such that a batch normalisation's call is (x − mean)·s + c.
 
-    ``None`` is returned where that is not so, or not in the precision of the variables: in
-    training, in half precision, along several axes, in virtual batches.
+    ``None`` is returned where it is not so, or not in the precision of the variables: in training,
+    in half precision, along several axes, in virtual batches.
     """
     bound = inspect.signature(type(layer).call).bind(layer, *args, **kwargs).arguments
     x, training = bound["inputs"], bound.get("training")
@@ -336,14 +336,12 @@ def inference_normalization(
         or x.shape.rank is None
     ):
         return None
-    mean = tf.convert_to_tensor(layer.moving_mean)
     scale = tf.math.rsqrt(layer.moving_variance + layer.epsilon)
     if layer.scale:
         scale *= layer.gamma
-    offset = -mean * scale
-    if layer.center:
-        offset += layer.beta
-    return x, scale, offset, axes[0] % x.shape.rank
+    mean = tf.convert_to_tensor(layer.moving_mean)
+    center = tf.convert_to_tensor(layer.beta) if layer.center else 0.0
+    return x, axes[0] % x.shape.rank, mean, scale, center
 
 
 def variables(model: Any) -> list[Any]:

@@ -74,10 +74,7 @@ class MapMaking:
                 attribution = modified(self._modifier, attribution)
             attribution = reduce(attribution, self._reducer, place.channel_axis)
             maps.append(tf.cast(attribution, tf.float32))
-        details = self._attribution.details(attributions, scores)
-        if details is None:
-            details = tf.zeros([tf.shape(scores)[0], 0])
-        return maps, tf.add_n(magnitudes), details
+        return maps, tf.add_n(magnitudes), self._attribution.details(attributions, scores)
 
     @staticmethod
     def status(maps: Sequence[tf.Tensor], magnitude: tf.Tensor) -> tf.Tensor:

@@ -8,7 +8,7 @@ of is never run then, neither forwards nor backwards.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -17,6 +17,33 @@ from xplique_sal.image_convolution import convolve
 
 #: Convolutions, with the axes of their filter that make up the channels of their output.
 _CONVOLUTIONS = {"Conv2D": (3,), "DepthwiseConv2dNative": (2, 3)}
+
+
+class _Normalization(NamedTuple):
+    """(x − mean)·scale + center, along one axis of x.
+
+    Attributes
+    ----------
+    x
+        What is normalised.
+    axis
+        Of the channels, from 0.
+    mean, scale
+        A number for each channel.
+    center
+        A number for each channel, or one for all.
+    """
+
+    x: tf.Tensor
+    axis: int
+    mean: tf.Tensor
+    scale: tf.Tensor
+    center: Any
+
+    def offset(self, bias: tf.Tensor | None = None) -> tf.Tensor:
+        """Return b such that scale·x + b is the normalisation of x, or of x + bias."""
+        mean = self.mean if bias is None else self.mean - bias
+        return self.center - mean * self.scale
 
 
 def folded(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -29,11 +56,13 @@ def folded(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> 
     parts = keras_compat.inference_normalization(layer, args, kwargs)
     if parts is None:
         return original(*args, **kwargs)
-    x, scale, offset, axis = parts
-    last = len(x.shape) - 1
-    convolved = _into_convolution(x, scale, offset, axis, last)
+    normalization = _Normalization(*parts)
+    convolved = _into_convolution(normalization)
     if convolved is not None:
         return convolved
+    x, axis, _, scale, _ = normalization
+    offset = normalization.offset()
+    last = len(x.shape) - 1
     if axis != last:
         scale, offset = (_on_axis(v, axis, last) for v in (scale, offset))
     elif last == 3 and x.dtype == tf.float32:
@@ -65,19 +94,18 @@ def _on_axis(vector: tf.Tensor, axis: int, last: int) -> tf.Tensor:
     return tf.reshape(vector, shape)
 
 
-def _into_convolution(
-    x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, axis: int, last: int
-) -> tf.Tensor | None:
+def _into_convolution(normalization: _Normalization) -> tf.Tensor | None:
     """Return s·x + b as a convolution, if a convolution made x and nothing else uses it."""
+    x, axis, scale = normalization.x, normalization.axis, normalization.scale
     bias = None
     source = x
     if source.op.type == "BiasAdd" and not source.consumers():
         source, bias = source.op.inputs
     elif source.op.type == "AddV2" and not source.consumers():
         source, bias = source.op.inputs
-        wanted = [1] * (last + 1)
+        wanted = [1] * len(x.shape)
         wanted[axis] = x.shape[axis]
-        if bias.shape != wanted and (axis != last or bias.shape != wanted[-1:]):
+        if bias.shape != wanted and (axis != len(x.shape) - 1 or bias.shape != wanted[-1:]):
             return None
         bias = tf.reshape(bias, [-1])
     others = [] if bias is None else [x.op]
@@ -90,7 +118,7 @@ def _into_convolution(
     image, kernel = op.inputs
     channels = [kernel.shape[position] for position in _CONVOLUTIONS[op.type]]
     image, padding = _without_padding(image, op)
-    kernel = kernel * tf.reshape(scale, channels)
+    kernel = kernel * (scale if len(channels) == 1 else tf.reshape(scale, channels))
     attributes = {
         "strides": op.get_attr("strides"),
         "dilations": op.get_attr("dilations"),
@@ -101,9 +129,7 @@ def _into_convolution(
         convolved = convolve(image, kernel, _zeros(image, op, padding), attributes)
     else:
         convolved = tf.raw_ops.DepthwiseConv2dNative(input=image, filter=kernel, **attributes)
-    if bias is not None:
-        offset = offset + bias * scale
-    result = tf.nn.bias_add(convolved, offset, data_format=data_format)
+    result = tf.nn.bias_add(convolved, normalization.offset(bias), data_format=data_format)
     result.set_shape(x.shape)  # without an op, which TensorFlow could not fuse into a kernel
     return result
 

@@ -83,8 +83,8 @@ class Attribution:
         """
         return gradient
 
-    def details(self, attributions: Sequence[tf.Tensor], scores: tf.Tensor) -> tf.Tensor | None:
-        """Return a few numbers about each sample (n, numbers); ``None`` if `nb_details` is 0.
+    def details(self, attributions: Sequence[tf.Tensor], scores: tf.Tensor) -> tf.Tensor:
+        """Return a few numbers about each sample, (n, `nb_details`).
 
         Parameters
         ----------
@@ -93,7 +93,7 @@ class Attribution:
         scores
             (n, S): the scores at the points that `Sampling.scored` names.
         """
-        return None
+        return tf.zeros([tf.shape(scores)[0], 0])
 
 
 class Points(NamedTuple):
