@@ -73,7 +73,7 @@ types: $(VENV)/.installed-dev ## check the types
 	$(BIN)/mypy
 
 docs: $(VENV)/.installed-dev ## build the documentation into site/; a warning is an error
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 notebooks: $(VENV)/.installed-dev ## execute every notebook from clean
 	$(BIN)/python notebooks/execute.py
