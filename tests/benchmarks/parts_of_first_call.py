@@ -1,0 +1,115 @@
+"""Measures what a first explanation of a model spends its time on, and what none can do without.
+
+``python tests/benchmarks/parts_of_first_call.py`` prints medians over three fresh processes.
+"""
+
+import contextlib
+import gc
+import statistics
+import time
+
+import numpy as np
+import tensorflow as tf
+from network import build, photographs, preprocessed
+from process import KERASES, fresh
+
+from xplique_sal import Saliency, compilation
+
+IMAGES, BATCH = 40, 16
+
+
+@contextlib.contextmanager
+def timed(owner, name, seconds):
+    """Append to `seconds` what each call of a function in this block takes."""
+    original = getattr(owner, name)
+
+    def call(*args, **kwargs):
+        start = time.perf_counter()
+        try:
+            return original(*args, **kwargs)
+        finally:
+            seconds.append(time.perf_counter() - start)
+
+    setattr(owner, name, call)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+@contextlib.contextmanager
+def collections(seconds):
+    """Append to `seconds` what each of Python's garbage collections in this block takes."""
+    start = 0.0
+
+    def note(phase, _):
+        nonlocal start
+        if phase == "start":
+            start = time.perf_counter()
+        else:
+            seconds.append(time.perf_counter() - start)
+
+    gc.callbacks.append(note)
+    try:
+        yield
+    finally:
+        gc.callbacks.remove(note)
+
+
+def parts(kind, name):
+    """Return the seconds of each part of the first explanation in this process.
+
+    The forward pass comes last, of another model of the same kind: it finds TensorFlow warm.
+    """
+    model = build(kind, name)
+    x = preprocessed(kind, name, photographs(224, IMAGES))
+    y = np.eye(1000, dtype="float32")[np.arange(IMAGES)]
+    explainer = Saliency(model, batch_size=BATCH)
+    traces, runs, garbage = [], [], []
+    with timed(compilation, "_trace", traces), timed(compilation.Program, "__call__", runs):
+        with collections(garbage):
+            start = time.perf_counter()
+            explainer.explain(x, y)
+            whole = time.perf_counter() - start
+        first = runs.copy()
+        runs.clear()
+        for _ in range(3):
+            explainer.explain(x, y)
+    of_batch = statistics.median(runs[:: len(first)])
+    return {
+        "all": whole,
+        "its batches": of_batch + sum(first[1:]),
+        "first execution, beyond the batch": first[0] - of_batch,
+        "trace": sum(traces),
+        "garbage collections, wherever they came": sum(garbage),
+        **forward(build(kind, name), x[:BATCH]),
+    }
+
+
+def forward(model, x):
+    """Return the seconds that TensorFlow takes to trace and to prepare a forward pass alone."""
+    start = time.perf_counter()
+    run = tf.function(lambda x: model(x, training=False)).get_concrete_function(
+        tf.TensorSpec((None, *x.shape[1:]), tf.float32)
+    )
+    traced = time.perf_counter()
+    x = tf.constant(x)
+    times = []
+    for _ in range(4):
+        start_of_run = time.perf_counter()
+        run(x)
+        times.append(time.perf_counter() - start_of_run)
+    return {
+        "trace of a forward pass": traced - start,
+        "its first execution, beyond the batch": times[0] - statistics.median(times[1:]),
+    }
+
+
+if __name__ == "__main__":
+    for name in ("MobileNetV2", "ResNet50"):
+        for kind in KERASES:
+            found = [fresh(parts, kind, name=name) for _ in range(3)]
+            print(f"{name}, {IMAGES} images in batches of {BATCH}, {kind}")
+            for part in found[0]:
+                seconds = statistics.median(one[part] for one in found)
+                print(f"  {part}: {seconds:.2f} s", flush=True)
