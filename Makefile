@@ -52,7 +52,7 @@ bench: $(PEERS)/.installed ## measure time and memory beside Xplique (OUTPUT=...
 bench-quick: $(PEERS)/.installed ## the same with less of everything, in minutes (OUTPUT=..., ROWS=...)
 	$(PEERS)/bin/python tests/benchmarks --quick $(if $(ROWS),--rows $(ROWS)) $(if $(OUTPUT),--output $(OUTPUT))
 
-bench-accuracy: $(PEERS)/.installed ## compare folded and unfolded gradients with float64 (OUTPUT=...)
+bench-accuracy: $(PEERS)/.installed ## compare our gradients and a plain tape's with float64 (OUTPUT=...)
 	$(PEERS)/bin/python tests/benchmarks/folding_accuracy.py $(if $(OUTPUT),--output $(OUTPUT))
 
 bench-update: $(PEERS)/.installed ## measure everything and put it into docs/performance.md
