@@ -160,13 +160,14 @@ def program(
         Shapes and dtypes of the arguments.
     """
     request = (*request, tuple(signature))
-    known = _known(model, request)
-    if known is not None:
-        return known
+    if not _is_new(model):
+        known = _find(model, _fingerprint(model), request)
+        if known is not None:
+            return known
     with TRACING:
-        known = _known(model, request)  # another thread may have traced it meanwhile
+        fingerprint = _fingerprint(model)
+        known = _find(model, fingerprint, request)  # another thread may have traced it meanwhile
         if known is None:
-            fingerprint = _fingerprint(model)
             known = _trace(model, build, signature)
             for part in request:
                 if isinstance(part, Held):
@@ -176,14 +177,15 @@ def program(
         return known
 
 
-def _known(model: Any, request: tuple[Any, ...]) -> Program | None:
+def _is_new(model: Any) -> bool:
+    """Tell whether there are no programs of a model, so that it need not be looked at for any."""
     with _lock:
-        programs = _of(model)
-        if programs.fingerprint is None:
-            return None  # there are none, and the model need not be looked at
-    fingerprint = _fingerprint(model)
+        return _of(model).fingerprint is None
+
+
+def _find(model: Any, fingerprint: Fingerprint, request: tuple[Any, ...]) -> Program | None:
     with _lock:
-        return programs.find(fingerprint, request)
+        return _of(model).find(fingerprint, request)
 
 
 def _fingerprint(model: Any) -> Fingerprint:

@@ -7,34 +7,28 @@ import contextlib
 import gc
 import statistics
 import time
+from unittest import mock
 
-import numpy as np
+import contender
 import tensorflow as tf
-from network import build, photographs, preprocessed
+from network import build
 from process import KERASES, fresh
+from rows.first_call import BATCH, IMAGES, samples
 
 from xplique_sal import Saliency, compilation
 
-IMAGES, BATCH = 40, 16
 
-
-@contextlib.contextmanager
 def timed(owner, name, seconds):
-    """Append to `seconds` what each call of a function in this block takes."""
+    """Return a context in which each call of a function appends to `seconds` what it takes."""
     original = getattr(owner, name)
 
     def call(*args, **kwargs):
         start = time.perf_counter()
-        try:
-            return original(*args, **kwargs)
-        finally:
-            seconds.append(time.perf_counter() - start)
+        result = original(*args, **kwargs)
+        seconds.append(time.perf_counter() - start)
+        return result
 
-    setattr(owner, name, call)
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)
+    return mock.patch.object(owner, name, call)
 
 
 @contextlib.contextmanager
@@ -62,8 +56,7 @@ def parts(kind, name):
     The forward pass comes last, of another model of the same kind: it finds TensorFlow warm.
     """
     model = build(kind, name)
-    x = preprocessed(kind, name, photographs(224, IMAGES))
-    y = np.eye(1000, dtype="float32")[np.arange(IMAGES)]
+    x, y = samples(kind, name)
     explainer = Saliency(model, batch_size=BATCH)
     traces, runs, garbage = [], [], []
     with timed(compilation, "_trace", traces), timed(compilation.Program, "__call__", runs):
@@ -89,9 +82,8 @@ def parts(kind, name):
 def forward(model, x):
     """Return the seconds that TensorFlow takes to trace and to prepare a forward pass alone."""
     start = time.perf_counter()
-    run = tf.function(lambda x: model(x, training=False)).get_concrete_function(
-        tf.TensorSpec((None, *x.shape[1:]), tf.float32)
-    )
+    spec = tf.TensorSpec((None, *x.shape[1:]), tf.float32)
+    run = contender.forward(model).get_concrete_function(spec)
     traced = time.perf_counter()
     x = tf.constant(x)
     times = []

@@ -11,20 +11,27 @@ from timing import ratios
 
 from xplique_sal import Saliency
 
+IMAGES, BATCH = 40, 16
+
 MAKE = {
-    OURS: lambda model: Saliency(model, batch_size=16).explain,
-    BY_HAND: lambda model: by_hand(model, 16),
-    XPLIQUE: lambda model: xplique(model, 16).explain,
+    OURS: lambda model: Saliency(model, batch_size=BATCH).explain,
+    BY_HAND: lambda model: by_hand(model, BATCH),
+    XPLIQUE: lambda model: xplique(model, BATCH).explain,
 }
 
 
+def samples(kind, name):
+    """Return images for a network, and one-hot targets."""
+    x = preprocessed(kind, name, photographs(224, IMAGES))
+    return x, np.eye(1000, dtype="float32")[np.arange(IMAGES)]
+
+
 def seconds(kind, name, column):
-    """Return the seconds from a model to the maps of 40 images."""
+    """Return the seconds from a model to the maps of its samples."""
     if column == XPLIQUE:
         import xplique.attributions  # noqa: F401  # its import is not what is measured
     model = build(kind, name)
-    x = preprocessed(kind, name, photographs(224, 40))
-    y = np.eye(1000, dtype="float32")[np.arange(40)]
+    x, y = samples(kind, name)
     start = time.perf_counter()
     MAKE[column](model)(x, y)
     return time.perf_counter() - start
@@ -39,5 +46,5 @@ def measure(quick):
                 for column in MAKE:
                     found[column].append(fresh(seconds, kind, name=name, column=column))
             amount = sorted(found[BY_HAND])[len(found[BY_HAND]) // 2]
-            what = f"first `explain`: {name}, 40 images in batches of 16"
+            what = f"first `explain`: {name}, {IMAGES} images in batches of {BATCH}"
             yield Line(what, kind, "by hand", amount, "s", ratios(found, BY_HAND))
