@@ -7,6 +7,7 @@ looked up among the loaded modules.
 from __future__ import annotations
 
 import contextlib
+import dis
 import functools
 import inspect
 import sys
@@ -79,20 +80,67 @@ def check_backend(layer: Any) -> None:
 
 
 @functools.cache
-def _own_names(keras: ModuleType) -> frozenset[str]:
+def _own_names(keras: Any) -> frozenset[str]:
     """Return the attributes that Keras itself keeps on a layer or a model.
 
-    They are read off bare instances. Each gets an explicit name, so that the counters behind the
+    They are read off instances that hold nothing else, or, where a version of Keras refuses to make
+    one, off the code of its class. What is learnt from neither counts as the user's, and is
+    compared for nothing. Each instance gets an explicit name, so that the counters behind the
     automatic names of the user's layers do not move.
     """
+    names = set(_TRAINING_NAMES)
+    for bare, kind in (
+        (_bare_layer, keras.layers.Layer),
+        (_bare_model, keras.Model),
+        (_bare_sequential, keras.Sequential),
+        (_bare_functional, keras.Sequential),  # one of tf-keras is a Functional model, too
+    ):
+        try:
+            names.update(*map(vars, bare(keras)))
+        except Exception:  # whatever a version of Keras minds
+            names |= _assigned_in(kind)
+    return frozenset(names)
+
+
+def _assigned_in(kind: type) -> set[str]:
+    """Return the attributes that the methods of a class of Keras, and of its bases, assign."""
+    methods = [value for base in kind.__mro__[:-1] for value in vars(base).values()]
+    functions = [getattr(method, "fset", method) for method in methods]
+    codes = (getattr(inspect.unwrap(f), "__code__", None) for f in functions if callable(f))
+    return {
+        step.argval
+        for code in codes
+        if code is not None
+        for step in dis.get_instructions(code)
+        if step.opname == "STORE_ATTR"
+    }
+
+
+def _bare_layer(keras: Any) -> list[Any]:
+    return [keras.layers.Layer(name="bare_layer")]
+
+
+def _bare_model(keras: Any) -> list[Any]:
+    return [keras.Model(name="bare_model")]
+
+
+def _bare_sequential(keras: Any) -> list[Any]:
+    return [keras.Sequential(name="bare_sequential")]
+
+
+def _bare_functional(keras: Any) -> list[Any]:
+    """Return a Functional model, and the layer in it, which was called."""
+
+    class Passing(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return x
+
+        def compute_output_spec(self, x: Any) -> Any:  # Keras 3 would name the tensor by a counter
+            return keras.KerasTensor(x.shape, x.dtype, name="bare_output")
+
     tensor = keras.layers.Input((1,), name="bare_input")
-    bare = (
-        keras.layers.Layer(name="bare_layer"),
-        keras.Model(name="bare_model"),
-        keras.Model(tensor, tensor, name="bare_functional"),
-        keras.Sequential(name="bare_sequential"),
-    )
-    return _TRAINING_NAMES.union(*(vars(layer) for layer in bare))
+    layer = Passing(name="bare_called")
+    return [layer, keras.Model(tensor, layer(tensor), name="bare_functional")]
 
 
 def user_attributes(layer: Any) -> dict[str, Any]:
