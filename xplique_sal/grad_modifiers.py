@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from xplique_sal.compilation import weakly_referable
+from xplique_sal._data.structures import GradientModifier
+from xplique_sal._tracing.programs import weakly_referable
 from xplique_sal.errors import InvalidParameterError
-from xplique_sal.types import GradientModifier
 
 _EPSILON = 1e-7
 

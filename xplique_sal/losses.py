@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from xplique_sal._data.outputs import per_output
+from xplique_sal._models.loss import LayerOutputs, Loss, WeightedSum
 from xplique_sal.errors import InvalidInputError, InvalidParameterError, InvalidTargetError
-from xplique_sal.loss import LayerOutputs, Loss, WeightedSum
-from xplique_sal.targets import per_output
 
 __all__ = ["ActivationMaximization", "LPNorm", "Loss", "TotalVariation", "WeightedSum"]
 

@@ -14,16 +14,16 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from xplique_sal.compilation import weakly_referable
-from xplique_sal.errors import InvalidOperatorError
-from xplique_sal.targets import (
+from xplique_sal._data.outputs import (
     TargetCheck,
     check_boxes,
     check_classes,
     check_zone,
     weighted_score,
 )
-from xplique_sal.types import Operator, Structure
+from xplique_sal._data.structures import Operator, Structure
+from xplique_sal._tracing.programs import weakly_referable
+from xplique_sal.errors import InvalidOperatorError
 
 
 class ScoreFunction(NamedTuple):

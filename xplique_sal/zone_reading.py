@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from xplique_sal._parameters import is_integer
 from xplique_sal.errors import InvalidInputError, InvalidParameterError, InvalidTargetError
-from xplique_sal.number import is_integer
 
 _CONNECTED = {4: np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]]), 8: np.ones((3, 3), int)}
 

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 from timing import in_turns, ratios
 
-from xplique_sal import equivalents, image_convolution, normalization, reducers
+from xplique_sal._engine import reducers
+from xplique_sal._models.cheaper import batch_norm, convolution, equivalents
 
 COUNT, TENSORFLOW, OURS = 16, "TensorFlow", "ours"
 
@@ -43,7 +44,7 @@ def stem(size, stride, padding, filters):
     around = [(0, 0), padding, padding, (0, 0)]
     return {
         TENSORFLOW: lambda x: tf.raw_ops.Conv2D(input=x, filter=kernel, **attributes),
-        OURS: lambda x: image_convolution.convolve(x, kernel, around, attributes),
+        OURS: lambda x: convolution.convolve(x, kernel, around, attributes),
     }
 
 
@@ -70,7 +71,7 @@ def measured():
             hidden,
             {
                 TENSORFLOW: lambda x: tf.nn.relu(x * scale + offset),
-                OURS: lambda x: tf.nn.relu(normalization.affine(x, scale, offset)),
+                OURS: lambda x: tf.nn.relu(batch_norm.affine(x, scale, offset)),
             },
         ),
         "7×7 convolution of images, stride 2": (images, stem(7, 2, (3, 3), 64)),

@@ -15,7 +15,8 @@ from network import build
 from process import KERASES, fresh
 from rows.first_call import BATCH, IMAGES, samples
 
-from xplique_sal import Saliency, compilation
+from xplique_sal import Saliency
+from xplique_sal._tracing import programs
 
 
 def timed(owner, name, seconds):
@@ -59,7 +60,7 @@ def parts(kind, name):
     x, y = samples(kind, name)
     explainer = Saliency(model, batch_size=BATCH)
     traces, runs, garbage = [], [], []
-    with timed(compilation, "_trace", traces), timed(compilation.Program, "__call__", runs):
+    with timed(programs, "_trace", traces), timed(programs.Program, "__call__", runs):
         with collections(garbage):
             start = time.perf_counter()
             explainer.explain(x, y)

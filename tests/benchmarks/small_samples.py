@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from xplique_sal import Saliency, graph_loops
+from xplique_sal import Saliency
+from xplique_sal._tracing import loops
 
 
 def seconds(function, times=3):
@@ -36,7 +37,7 @@ def main():
     looped = seconds(lambda: in_graph.explain(rows, labels))
     streamed = seconds(lambda: in_graph.explain(dataset))
 
-    graph_loops._SMALL = -1
+    loops._SMALL = -1
     in_python = Saliency(build())
     called = seconds(lambda: in_python.explain(rows, labels))
 

@@ -7,7 +7,7 @@ import keras
 import tf_keras
 from timing import in_turns, ratios
 
-from xplique_sal.model_structure import Fingerprint
+from xplique_sal._tracing.fingerprint import Fingerprint
 
 if __name__ == "__main__":
     for kind in (tf_keras, keras):

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from xplique_sal import attributions
+from xplique_sal._tracing.programs import trace_count
 from xplique_sal.attributions.base import BlackBoxExplainer, WhiteBoxExplainer
-from xplique_sal.compilation import trace_count
 from xplique_sal.errors import InvalidModelError
 
 EXPLAINERS = [getattr(attributions, name) for name in attributions.__all__]

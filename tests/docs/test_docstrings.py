@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from xplique_sal import attributions, errors
 from xplique_sal.attributions.base import BlackBoxExplainer, WhiteBoxExplainer
-from xplique_sal.inheritance import with_inherited_sections
+from xplique_sal.attributions.signatures import with_inherited_sections
 
 EXPLAINERS = [getattr(attributions, name) for name in attributions.__all__]
 every_explainer = pytest.mark.parametrize("explainer", EXPLAINERS, ids=attributions.__all__)

@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from xplique_sal import Saliency, grad_modifiers, reducers
-from xplique_sal.arrangement import arrange
+from xplique_sal import Saliency, grad_modifiers
+from xplique_sal._data.arrange import arrange
+from xplique_sal._data.structures import InputSpec, ModelInputs, leaves, pack, skeleton_of
+from xplique_sal._engine import reducers
 from xplique_sal.attributions import IntegratedGradients, SmoothGrad
 from xplique_sal.attributions.base import WhiteBoxExplainer
-from xplique_sal.types import InputSpec, ModelInputs, leaves, pack, skeleton_of
 
 few = settings(
     max_examples=25,

@@ -11,19 +11,25 @@ from typing import Any, ClassVar, final
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal import batching, grad_modifiers, keras_compat, operators, reducers
-from xplique_sal.batch_size import BatchSize
-from xplique_sal.batching import Batch, DatasetSamples, Samples
+from xplique_sal import grad_modifiers, operators
+from xplique_sal._data.outputs import check_classes
+from xplique_sal._data.samples import Batch, DatasetSamples, Samples, concatenate, read_samples
+from xplique_sal._data.structures import Explained, GradientModifier, Operator, Structure, pack
+from xplique_sal._engine import reducers
+from xplique_sal._engine.batch_size import BatchSize
+from xplique_sal._engine.gradient_program import ScoreGradient
+from xplique_sal._engine.gradient_runner import GradientRun, rows_at_once
+from xplique_sal._engine.recipe import Attribution, Sampling
+from xplique_sal._models.black_box import PlainFunction
+from xplique_sal._models.rules.rewiring import Rewiring
+from xplique_sal._models.view import ModelView, function_of
+from xplique_sal._tracing import keras_compat
+from xplique_sal.attributions.signatures import (
+    with_all_options,
+    with_defaults,
+    with_inherited_sections,
+)
 from xplique_sal.errors import InvalidInputError, InvalidOperatorError, InvalidTargetError
-from xplique_sal.gradient_run import GradientRun, rows_at_once
-from xplique_sal.gradients import ScoreGradient
-from xplique_sal.inheritance import with_all_options, with_defaults, with_inherited_sections
-from xplique_sal.model_view import ModelView, function_of
-from xplique_sal.plain_function import PlainFunction
-from xplique_sal.rewiring import Rewiring
-from xplique_sal.sampling import Attribution, Sampling
-from xplique_sal.targets import check_classes
-from xplique_sal.types import Explained, GradientModifier, Operator, Structure, pack
 
 
 class BlackBoxExplainer(abc.ABC):
@@ -261,7 +267,7 @@ class BlackBoxExplainer(abc.ABC):
         return chosen
 
     def _read(self, inputs: Structure, targets: Structure, endless: bool = False) -> Samples:
-        samples = batching.read(inputs, targets, self.model.inputs)
+        samples = read_samples(inputs, targets, self.model.inputs)
         if isinstance(samples, DatasetSamples) and samples.is_endless and not endless:
             raise InvalidInputError(
                 "a dataset that ends",
@@ -302,9 +308,9 @@ class BlackBoxExplainer(abc.ABC):
             scores.append([explained.scores])
             if bar is not None:
                 bar.add(int(explained.scores.shape[0]))
-        joined = batching.concatenate(maps)
+        joined = concatenate(maps)
         packed = pack(self.model.arrangement_of_maps(samples.for_user), joined)
-        return packed, batching.concatenate(scores)[0]
+        return packed, concatenate(scores)[0]
 
     def _warn(self, explained: Explained) -> None:
         if explained.activation == "Softmax":

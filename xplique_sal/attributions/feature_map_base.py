@@ -8,13 +8,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from xplique_sal._data.samples import Samples
+from xplique_sal._data.structures import Operator, Structure
+from xplique_sal._engine.recipe import Attribution, Place
+from xplique_sal._models.feature_map import last_feature_map
+from xplique_sal._models.view import ModelView
 from xplique_sal.attributions.base import WhiteBoxExplainer
-from xplique_sal.batching import Samples
 from xplique_sal.errors import InvalidModelError, InvalidParameterError
-from xplique_sal.feature_maps import last_feature_map
-from xplique_sal.model_view import ModelView
-from xplique_sal.sampling import Attribution, Place
-from xplique_sal.types import Operator, Structure
 
 _METHODS = ("bicubic", "bilinear", "nearest")
 

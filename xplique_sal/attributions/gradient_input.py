@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from xplique_sal._engine.recipe import Attribution, Place
 from xplique_sal.attributions.base import WhiteBoxExplainer
-from xplique_sal.sampling import Attribution, Place
 
 
 class _TimesSource(Attribution):

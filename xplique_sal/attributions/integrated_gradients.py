@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from xplique_sal._data.samples import Batch, Samples
+from xplique_sal._data.structures import Explained, Operator, Skeleton, Structure, leaves
+from xplique_sal._engine.recipe import Place, Points, Sampling
+from xplique_sal._models.invoke import call_with_autograph
+from xplique_sal._parameters import is_integer
+from xplique_sal._tracing.programs import Held, weakly_referable
 from xplique_sal.attributions.base import WhiteBoxExplainer
-from xplique_sal.batching import Batch, Samples
-from xplique_sal.compilation import Held, weakly_referable
 from xplique_sal.errors import InvalidParameterError
-from xplique_sal.model_call import call_with_autograph
-from xplique_sal.number import is_integer
-from xplique_sal.sampling import Place, Points, Sampling
-from xplique_sal.types import Explained, Operator, Skeleton, Structure, leaves
 
 #: What share of a map's mass may be missing before a warning.
 _GAP = 0.05

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from xplique_sal._data.samples import Batch, Samples
+from xplique_sal._data.structures import Explained, Operator
+from xplique_sal._engine.masks import HiddenValue, Masks, Shown, look_behind
+from xplique_sal._engine.score_runner import Score, ScoreRun
 from xplique_sal.attributions.base import BlackBoxExplainer
-from xplique_sal.batching import Batch, Samples
-from xplique_sal.masking import HiddenValue, Masks, Shown, look_behind
-from xplique_sal.score_run import Score, ScoreRun
-from xplique_sal.types import Explained, Operator
 
 
 class MaskingExplainer(BlackBoxExplainer):

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal import noise as noises
+from xplique_sal._data.structures import Operator, Skeleton
+from xplique_sal._engine import noise as noises
+from xplique_sal._engine.recipe import Place, Points, Sampling
+from xplique_sal._engine.statistics import Mean, Statistic
+from xplique_sal._parameters import is_integer
 from xplique_sal.attributions.base import WhiteBoxExplainer
 from xplique_sal.errors import InvalidParameterError
-from xplique_sal.number import is_integer
-from xplique_sal.sampling import Place, Points, Sampling
-from xplique_sal.statistic import Mean, Statistic
-from xplique_sal.types import Operator, Skeleton
 
 
 class _Noise(Sampling):

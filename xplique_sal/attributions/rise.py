@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from xplique_sal._data.checks import lengths_for, positive_lengths
+from xplique_sal._data.samples import Samples
+from xplique_sal._data.structures import Operator
+from xplique_sal._engine.masks import Masks, Shown, weighted_sum
+from xplique_sal._parameters import is_integer
 from xplique_sal.attributions.masking_base import MaskingExplainer
-from xplique_sal.batching import Samples
 from xplique_sal.errors import InvalidParameterError
-from xplique_sal.masking import Masks, Shown, weighted_sum
-from xplique_sal.number import is_integer
-from xplique_sal.types import Operator
-from xplique_sal.validation import lengths_for, positive_lengths
 
 #: Keeps the quotient finite at a position that no mask keeps.
 _EPSILON = 1e-4

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from xplique_sal._engine.statistics import MeanSquare, Statistic
 from xplique_sal.attributions.noise_base import NoiseExplainer
-from xplique_sal.statistic import MeanSquare, Statistic
 
 
 class SquareGrad(NoiseExplainer):

@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from xplique_sal import batching
+from xplique_sal._data.samples import read_samples
+from xplique_sal._data.structures import Structure, leaves, skeleton_of
+from xplique_sal._models.view import ModelView
+from xplique_sal._parameters import is_integer
 from xplique_sal.attributions.saliency import Saliency
 from xplique_sal.callbacks import picture, sample
 from xplique_sal.callbacks.album import albums
@@ -19,9 +22,6 @@ from xplique_sal.errors import (
     InvalidParameterError,
     XpliqueSalError,
 )
-from xplique_sal.model_view import ModelView
-from xplique_sal.number import is_integer
-from xplique_sal.types import Structure, leaves, skeleton_of
 
 
 class SaliencyCallback(Callback):
@@ -178,7 +178,7 @@ class SaliencyCallback(Callback):
                 "Call the model once on a batch before `fit`, or leave `at_start` out.",
             )
         elif not isinstance(self._inputs, (list, tuple)):
-            batching.read(self._inputs, self._targets, self._view.inputs)
+            read_samples(self._inputs, self._targets, self._view.inputs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Explain and draw, if it is the epoch's turn."""

@@ -9,10 +9,10 @@ from urllib.parse import quote
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal import batching
-from xplique_sal.arrangement import arrange
+from xplique_sal._data.arrange import arrange
+from xplique_sal._data.samples import read_samples
+from xplique_sal._data.structures import ModelInputs, Structure, leaves, pack, skeleton_of
 from xplique_sal.errors import InvalidInputError
-from xplique_sal.types import ModelInputs, Structure, leaves, pack, skeleton_of
 
 
 def kept(structure: Structure) -> Structure:
@@ -57,7 +57,7 @@ def read(
     ------
     InvalidInputError, InvalidTargetError
     """
-    samples = batching.read(inputs, targets, model)
+    samples = read_samples(inputs, targets, model)
     batches = list(samples.batches(None))
     arrays = pack(samples.for_user, _joined([batch.inputs for batch in batches]))
     if isinstance(inputs, tf.data.Dataset):

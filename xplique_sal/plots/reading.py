@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from xplique_sal._parameters import is_integer
 from xplique_sal.errors import InvalidInputError, InvalidParameterError
-from xplique_sal.number import is_integer
 
 #: More than this on the last axis of a single map are not channels, but an axis too many.
 MOST_CHANNELS = 4

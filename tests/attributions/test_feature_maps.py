@@ -1,0 +1,400 @@
+"""Grad-CAM: weights by hand, which layer is looked at, sizes."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from xplique_sal._tracing.programs import trace_count
+from xplique_sal.attributions import GradCAM, GradCAMPP
+from xplique_sal.attributions.feature_map_base import _resized
+from xplique_sal.errors import InvalidModelError, InvalidParameterError, LayerNotFoundError
+
+
+def by_position(g, a):
+    """The article's formula for the weights of Grad-CAM++, term by term."""
+    total = a.sum((1, 2), keepdims=True)
+    with np.errstate(invalid="ignore"):
+        alpha = np.where(g == 0, 0, g**2 / (2 * g**2 + g**3 * total))
+    return (alpha * np.maximum(g, 0)).sum((1, 2), keepdims=True)
+
+
+#: What each method weighs channels by: of ∂g/∂A and A, (N, H, W, C).
+WEIGHTS = {
+    GradCAM: lambda g, a: g.mean((1, 2), keepdims=True),
+    GradCAMPP: by_position,
+}
+every_method = pytest.mark.parametrize("method", WEIGHTS)
+
+
+def network(keras, shape=(8, 10, 3)):
+    return keras.Sequential(
+        [
+            keras.layers.Input(shape),
+            keras.layers.Conv2D(4, 3, strides=2, activation="relu", name="first"),
+            keras.layers.Conv2D(5, 2, activation="relu", name="second"),
+            keras.layers.MaxPooling2D(name="pooling"),
+            keras.layers.Flatten(name="flat"),
+            keras.layers.Dense(6, activation="tanh"),
+            keras.layers.Dense(3),
+        ]
+    )
+
+
+def twin(method, model, start, x, output, size, way="bicubic"):
+    """The map by hand: a tape from the features of layer number `start` on."""
+    features = tf.constant(x)
+    for layer in model.layers[: start + 1]:
+        features = layer(features)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        result = features
+        for layer in model.layers[start + 1 :]:
+            result = layer(result)
+        score = tf.reduce_sum(result[:, output])
+    gradient, features = tape.gradient(score, features).numpy(), features.numpy()
+    weighed = (WEIGHTS[method](gradient, features) * features).sum(-1, keepdims=True)
+    return tf.image.resize(np.maximum(weighed, 0), size, way).numpy()
+
+
+def assert_close(actual, expected, tolerance=1e-5):
+    expected = np.asarray(expected)
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+@every_method
+@pytest.mark.parametrize("start, layer", [(0, "first"), (1, None), (1, 1), (2, "pooling")])
+def test_the_map_is_that_made_by_hand(keras, rng, method, start, layer):
+    model, x = network(keras), rng.normal(size=(5, 8, 10, 3)).astype("float32")
+    expected = twin(method, model, start, x, 1, (8, 10))
+    for batch_size in (2, 64):
+        explainer = method(model, batch_size=batch_size, conv_layer=layer)
+        assert_close(explainer.explain(x, 1), expected)
+    assert_close(explainer.explain_outputs(x)[:, 1], expected)
+    maps, scores = explainer.explain_with_scores(x, 1)
+    assert_close(maps, expected)
+    np.testing.assert_allclose(scores, model(x)[:, 1], rtol=1e-4, atol=1e-6)
+
+
+@every_method
+@pytest.mark.parametrize("way", ["bilinear", "nearest"])
+def test_other_interpolations(keras, rng, method, way):
+    model, x = network(keras), rng.normal(size=(3, 8, 10, 3)).astype("float32")
+    maps = method(model, interpolation=way).explain(x, 1).numpy()
+    assert_close(maps, twin(method, model, 1, x, 1, (8, 10), way))
+    assert maps.min() >= 0
+
+
+def test_one_layer_in_closed_form(keras, rng):
+    """A 1×1 convolution and a mean: the weights are those of the last layer, over Z."""
+    model = keras.Sequential(
+        [
+            keras.layers.Input((4, 5, 2)),
+            keras.layers.Conv2D(3, 1, name="conv"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(2, use_bias=False),
+        ]
+    )
+    x = rng.normal(size=(3, 4, 5, 2)).astype("float32")
+    kernel, bias = model.layers[0].get_weights()
+    features = x @ kernel[0, 0] + bias
+    expected = np.maximum(features @ model.layers[-1].get_weights()[0][:, 1] / 20, 0)
+    assert_close(GradCAM(model).explain(x, 1), expected[..., None])
+
+
+def nested(keras):
+    inner = keras.Sequential(
+        [
+            keras.layers.Input((8, 10, 3)),
+            keras.layers.Conv2D(4, 3, name="conv5"),
+            keras.layers.BatchNormalization(name="norm"),
+            keras.layers.ReLU(name="relu"),
+            keras.layers.MaxPooling2D(name="pool"),
+        ],
+        name="backbone",
+    )
+    inputs = keras.layers.Input((8, 10, 3))
+    hidden = keras.layers.GlobalAveragePooling2D(name="mean")(inner(inputs))
+    return keras.Model(inputs, keras.layers.Dense(3)(hidden))
+
+
+def subclassed(keras):
+    class Classifier(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.convolution = keras.layers.Conv2D(4, 3, name="conv")
+            self.activation = keras.layers.ReLU(name="relu")
+            self.mean = keras.layers.GlobalAveragePooling2D(name="mean")
+            self.scores = keras.layers.Dense(3, name="scores")
+
+        def call(self, inputs):
+            return self.scores(self.mean(self.activation(self.convolution(inputs))))
+
+    return Classifier()
+
+
+def residual(keras):
+    class Block(keras.layers.Layer):
+        def __init__(self):
+            super().__init__(name="block")
+            self.convolution = keras.layers.Conv2D(3, 3, padding="same", name="conv")
+
+        def call(self, inputs):
+            return tf.nn.relu(inputs + self.convolution(inputs))
+
+    layers = [keras.layers.Input((8, 10, 3)), Block(), keras.layers.GlobalMaxPooling2D(name="max")]
+    return keras.Sequential([*layers, keras.layers.Dense(3)])
+
+
+def ends_in_one_position(keras):
+    return keras.Sequential(
+        [
+            keras.layers.Input((8, 10, 3)),
+            keras.layers.SeparableConv2D(4, 3, activation="relu", name="last"),
+            keras.layers.GlobalAveragePooling2D(keepdims=True),
+            keras.layers.Conv2D(3, 1, name="scores"),
+            keras.layers.Flatten(),
+        ]
+    )
+
+
+def shared(keras):
+    convolution = keras.layers.Conv2D(3, 3, padding="same", name="twice")
+    inputs = keras.layers.Input((8, 10, 3))
+    hidden = convolution(keras.layers.ReLU(name="between")(convolution(inputs)))
+    hidden = keras.layers.GlobalAveragePooling2D()(hidden)
+    return keras.Model(inputs, keras.layers.Dense(3)(hidden))
+
+
+def without_convolution(keras):
+    layers = [keras.layers.Input((8, 10, 3)), keras.layers.Dense(4, activation="relu", name="mix")]
+    layers += [keras.layers.Flatten(), keras.layers.Dense(3)]
+    return keras.Sequential(layers)
+
+
+FOUND = {
+    network: "second",
+    nested: "backbone/relu",
+    subclassed: "relu",
+    residual: "block",
+    ends_in_one_position: "last",
+    shared: "twice:1",
+    without_convolution: "mix",
+}
+
+
+@every_method
+@pytest.mark.parametrize("build", FOUND)
+def test_the_last_feature_map_is_found(keras, rng, method, build):
+    model, x = build(keras), rng.normal(size=(3, 8, 10, 3)).astype("float32")
+    explainer = method(model)
+    maps = explainer.explain(x, 1)
+    assert explainer.conv_layer == FOUND[build]
+    assert maps.shape == (3, 8, 10, 1)
+    assert_close(maps, method(model, conv_layer=FOUND[build]).explain(x, 1), 1e-6)
+    before = trace_count()
+    assert_close(method(model).explain(x, 1), maps, 1e-6)
+    assert trace_count() == before
+
+
+def test_it_is_found_before_what_is_explained(keras, rng):
+    model, x = network(keras), rng.normal(size=(3, 8, 10, 3)).astype("float32")
+    head = keras.layers.Conv2D(2, 1, name="unrelated")(model.get_layer("second").output)
+    both = keras.Model(model.inputs, [model.outputs[0], head])
+    explainer = GradCAM(both, output=0)
+    assert_close(explainer.explain(x, 1), GradCAM(model).explain(x, 1), 1e-6)
+    assert explainer.conv_layer == "second"
+
+
+def test_a_changed_structure_is_noticed(keras, rng):
+    layers = [
+        keras.layers.Input((8, 10, 3)),
+        keras.layers.Conv2D(4, 3, name="old"),
+    ]
+    model = keras.Sequential(layers)
+    model.add(keras.layers.Conv2D(2, 2, name="new"))
+    model.add(keras.layers.GlobalAveragePooling2D())
+    x = rng.normal(size=(3, 8, 10, 3)).astype("float32")
+    explainer = GradCAM(model)
+    explainer.explain(x, 1)
+    assert explainer.conv_layer == "new"
+    model.pop()
+    model.pop()
+    model.add(keras.layers.GlobalAveragePooling2D())
+    expected = twin(GradCAM, model, 0, x, 1, (8, 10))
+    assert_close(explainer.explain(x, 1), expected)
+    assert explainer.conv_layer == "old"
+
+
+def give_weights(model, other):
+    """Give a model the numbers of another whose filters have axes of length one more or less."""
+    pairs = zip(model.get_weights(), other.get_weights(), strict=True)
+    other.set_weights([np.reshape(mine, theirs.shape) for mine, theirs in pairs])
+
+
+@every_method
+def test_series_and_volumes(keras, rng, method):
+    x = rng.normal(size=(3, 9, 2)).astype("float32")
+    model = keras.Sequential(
+        [
+            keras.layers.Input((9, 2)),
+            keras.layers.Conv1D(4, 3, strides=2, activation="relu"),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(3),
+        ]
+    )
+    wide = keras.Sequential(
+        [
+            keras.layers.Input((9, 1, 2)),
+            keras.layers.Conv2D(4, (3, 1), strides=(2, 1), activation="relu"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3),
+        ]
+    )
+    give_weights(model, wide)
+    expected = method(wide).explain(x[:, :, None], 1).numpy()[:, :, 0]
+    assert expected.shape == (3, 9, 1)
+    assert_close(method(model).explain(x, 1), expected)
+    flat = keras.Sequential(
+        [
+            keras.layers.Input((1, 9, 1, 2)),
+            keras.layers.Conv3D(4, (1, 3, 1), strides=(1, 2, 1), activation="relu"),
+            keras.layers.GlobalAveragePooling3D(),
+            keras.layers.Dense(3),
+        ]
+    )
+    give_weights(model, flat)
+    volumes = method(flat).explain(x[:, None, :, None], 1)
+    assert volumes.shape == (3, 1, 9, 1, 1)
+    assert_close(volumes[:, 0, :, 0], expected)
+
+
+def test_channels_first(rng):
+    """TensorFlow has no such convolution on a CPU: the channels are moved by hand around it."""
+    import tf_keras as keras
+
+    class ChannelsFirst(keras.layers.Layer):
+        data_format = "channels_first"
+
+        def build(self, shape):
+            self.kernel = self.add_weight(name="kernel", shape=(shape[1], 4))
+
+        def call(self, inputs):
+            return tf.nn.relu(tf.einsum("nchw,cd->ndhw", inputs, self.kernel))
+
+    x = rng.normal(size=(3, 2, 6, 7)).astype("float32")
+    model = keras.Sequential(
+        [
+            keras.layers.Input((2, 6, 7)),
+            ChannelsFirst(name="mix"),
+            keras.layers.ReLU(name="relu"),
+            keras.layers.GlobalAveragePooling2D(data_format="channels_first"),
+            keras.layers.Dense(3),
+        ]
+    )
+    last = keras.Sequential(
+        [
+            keras.layers.Input((6, 7, 2)),
+            keras.layers.Dense(4, activation="relu", use_bias=False),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3),
+        ]
+    )
+    last.set_weights(model.get_weights())
+    expected = GradCAM(last).explain(np.moveaxis(x, 1, -1), 1).numpy()
+    explainer = GradCAM(model)
+    maps = explainer.explain(x, 1).numpy()
+    assert explainer.conv_layer == "relu"
+    assert maps.shape == (3, 1, 6, 7)
+    assert_close(np.moveaxis(maps, 1, -1), expected)
+
+
+def test_an_image_beside_other_inputs(keras, rng):
+    image, row = keras.layers.Input((8, 10, 3)), keras.layers.Input((4,))
+    hidden = keras.layers.Conv2D(5, 3, activation="relu", name="conv")(image)
+    hidden = keras.layers.GlobalAveragePooling2D()(hidden)
+    model = keras.Model(
+        [image, row], keras.layers.Dense(3)(keras.layers.Concatenate()([hidden, row]))
+    )
+    x = [rng.normal(size=(3, 8, 10, 3)).astype("f4"), rng.normal(size=(3, 4)).astype("f4")]
+    explainer = GradCAM(model)
+    maps = explainer.explain(x, 1)
+    assert maps.shape == (3, 8, 10, 1)
+    alone = keras.Sequential(
+        [
+            keras.layers.Input((8, 10, 3)),
+            keras.layers.Conv2D(5, 3, activation="relu"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3),
+        ]
+    )
+    kernel, bias = model.layers[-1].get_weights()
+    alone.set_weights([*model.get_layer("conv").get_weights(), kernel[:5], bias])
+    assert_close(maps, GradCAM(alone).explain(x[0], 1))
+
+
+def test_two_images_make_one_map_of_neither(keras, rng):
+    left, right = keras.layers.Input((8, 8, 3)), keras.layers.Input((8, 8, 3))
+    hidden = keras.layers.Conv2D(5, 3)(keras.layers.Concatenate()([left, right]))
+    hidden = keras.layers.GlobalAveragePooling2D()(hidden)
+    model = keras.Model([left, right], keras.layers.Dense(3)(hidden))
+    x = rng.normal(size=(3, 8, 8, 3)).astype("float32")
+    with pytest.raises(InvalidModelError, match="2 inputs"):
+        GradCAM(model).explain([x, x], 1)
+
+
+def test_a_model_without_a_feature_map(keras, rng):
+    x = rng.normal(size=(3, 5)).astype("float32")
+    model = keras.Sequential(
+        [keras.layers.Input((5,)), keras.layers.Dense(4), keras.layers.Dense(3)]
+    )
+    with pytest.raises(InvalidModelError, match="conv_layer"):
+        GradCAM(model).explain(x, 1)
+    with pytest.raises(InvalidModelError, match="positions"):
+        GradCAM(model, conv_layer=0).explain(x, 1)
+
+
+def test_what_has_positions_itself_needs_a_layer(keras, rng):
+    model = keras.Sequential(
+        [
+            keras.layers.Input((6, 6, 3)),
+            keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="features"),
+            keras.layers.Conv2D(2, 1, name="segments"),
+        ]
+    )
+    x, zone = rng.normal(size=(2, 6, 6, 3)).astype("float32"), np.zeros((2, 6, 6, 2), "float32")
+    zone[:, :3, :3, 1] = 1
+    options = {"operator": "semantic segmentation"}
+    with pytest.raises(InvalidModelError, match="conv_layer"):
+        GradCAM(model, **options).explain(x, zone)
+    maps = GradCAM(model, conv_layer="features", **options).explain(x, zone)
+    weights = model.layers[-1].get_weights()[0][0, 0, :, 1] / 36
+    expected = np.maximum(np.asarray(model.layers[0](x)) @ weights, 0)[..., None]
+    assert_close(maps, expected)
+
+
+def test_parameters_that_do_not_exist(keras):
+    model = network(keras)
+    with pytest.raises(InvalidParameterError, match="interpolation"):
+        GradCAM(model, interpolation="cubic")
+    with pytest.raises(InvalidParameterError, match="conv_layer"):
+        GradCAM(model, conv_layer=["first", "second"])
+    with pytest.raises(LayerNotFoundError, match="second"):
+        GradCAM(model, conv_layer="secnd")
+
+
+@pytest.mark.parametrize("way", ["bicubic", "bilinear", "nearest"])
+def test_axes_are_resized_two_at_a_time(rng, way):
+    images = rng.normal(size=(2, 3, 4)).astype("float32")
+    expected = tf.image.resize(images[..., None], (7, 9), way)[..., 0]
+    np.testing.assert_allclose(_resized(tf.constant(images), (7, 9), way), expected, atol=1e-6)
+    volumes = rng.normal(size=(2, 3, 4, 5)).astype("float32")
+    np.testing.assert_allclose(_resized(tf.constant(volumes), (3, 4, 5), way), volumes, atol=1e-6)
+    deeper = _resized(tf.constant(volumes), (6, 4, 5), way)
+    columns = tf.image.resize(volumes.reshape(2, 3, 20, 1), (6, 20), way)
+    np.testing.assert_allclose(deeper, np.reshape(columns, (2, 6, 4, 5)), atol=1e-6)
+    np.testing.assert_allclose(
+        _resized(tf.constant(volumes[:, :, 0, 0]), (6,), way),
+        tf.image.resize(volumes[:, :, :1, :1], (6, 1), way)[:, :, 0, 0],
+        atol=1e-6,
+    )

@@ -1,0 +1,1 @@
+"""Inputs and targets in any form, as checked batches. Private."""

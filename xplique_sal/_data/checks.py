@@ -1,0 +1,292 @@
+"""What inputs must be, and what is said where they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal._data.structures import InputSpec
+from xplique_sal._parameters import is_integer
+from xplique_sal.errors import (
+    InvalidInputError,
+    InvalidParameterError,
+    InvalidTargetError,
+    XpliqueSalError,
+)
+
+_SHAPES = "(N, W), (N, T, W), (N, H, W, C) or (N, D, H, W, C)"
+
+
+def check_input(shape: Sequence[int | None], dtype: tf.DType, spec: InputSpec) -> tf.TensorSpec:
+    """Check the shape (with its batch axis) and dtype of an input; return it without the axis.
+
+    A dimension that the model leaves open stays open, so that it costs no second trace.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    shape = tuple(shape)
+    where = f" for the input {spec.name!r}" if spec.name else ""
+    if not (dtype.is_floating or dtype.is_integer or dtype.is_bool) and spec.dtype != dtype:
+        raise InvalidInputError(
+            f"numbers{where}", f"the dtype {dtype.name}", "Convert them to a number type."
+        )
+    if spec.shape is None:
+        if not 2 <= len(shape) <= 5:
+            raise InvalidInputError(
+                f"inputs of shape {_SHAPES}{where}", f"the shape {shape}", _rank_remedy(shape, 2)
+            )
+        return tf.TensorSpec(shape[1:], dtype)
+    if len(shape) != len(spec.shape):
+        raise InvalidInputError(
+            f"inputs of the model's shape {_shown(spec.shape)}{where}",
+            f"the shape {shape}",
+            _rank_remedy(shape, len(spec.shape)),
+        )
+    wanted = spec.shape[1:]
+    if any(None not in pair and pair[0] != pair[1] for pair in zip(shape[1:], wanted, strict=True)):
+        raise InvalidInputError(
+            f"inputs of the model's shape {_shown(spec.shape)}{where}",
+            f"the shape {_shown(shape)}",
+            "Resize or reorder the inputs as the model was trained on.",
+        )
+    if spec.dtype is None:
+        wanted = shape[1:]  # a subclassed model: only its rank is known
+    return tf.TensorSpec(wanted, dtype)
+
+
+def check_finite(array: Any, start: int, spec: InputSpec) -> None:
+    """Refuse NaN and infinite values, naming the sample.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    if not tf.as_dtype(array.dtype).is_floating:
+        return
+    if isinstance(array, tf.Tensor):
+        finite = tf.math.is_finite(array)
+        if bool(tf.reduce_all(finite)):
+            return
+        finite = finite.numpy()
+    else:
+        finite = np.isfinite(array)
+        if finite.all():
+            return
+    sample = int((~finite.reshape(len(finite), -1).all(axis=1)).argmax())
+    where = f" in the input {spec.name!r}" if spec.name else ""
+    raise InvalidInputError(
+        f"finite values{where}",
+        f"NaN or infinite values in sample {start + sample}",
+        "Remove or fill them in before explaining.",
+    )
+
+
+def positive_lengths(value: Any, name: str) -> int | tuple[int, ...]:
+    """Return a parameter that is a positive integer, or one for each axis.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    several = isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) == 1 and len(value)
+    for number in value if several else [value]:
+        if not (is_integer(number) and number > 0):
+            raise InvalidParameterError(
+                f"`{name}` of at least 1, or one such integer for each axis",
+                repr(value),
+                "Pass an integer, or a tuple of them.",
+            )
+    return tuple(map(int, value)) if several else int(value)
+
+
+def lengths_for(value: int | tuple[int, ...], axes: int, name: str) -> list[int]:
+    """Return what `positive_lengths` returned as one integer for each of so many axes.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    if isinstance(value, int):
+        return [value] * axes
+    if len(value) != axes:
+        raise InvalidParameterError(
+            f"`{name}` with one integer for each of {axes} axes",
+            f"{value}",
+            "Channels of images and volumes do not count: (W,), (T, W), (H, W) or (D, H, W).",
+        )
+    return list(value)
+
+
+def dtype_of(array: Any, error: type[XpliqueSalError] = InvalidInputError) -> tf.DType:
+    """Return the dtype of an array for TensorFlow.
+
+    Raises
+    ------
+    InvalidInputError, or `error`
+        If TensorFlow has none like it.
+    """
+    try:
+        dtype = tf.as_dtype(array.dtype)
+    except TypeError:
+        dtype = tf.variant
+    if dtype.is_bool or dtype.is_integer or dtype.is_floating or dtype == tf.string:
+        return dtype
+    raise error("numbers", f"the dtype {array.dtype}", "Convert them to a number type.")
+
+
+def as_array(value: Any, spec: InputSpec) -> Any:
+    """Return an input as something that is sliced like an array, if it can be.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    where = f" for the input {spec.name!r}" if spec.name else ""
+    if isinstance(value, (tf.RaggedTensor, tf.SparseTensor)) or value is None:
+        raise InvalidInputError(
+            f"a dense array{where}",
+            f"a {type(value).__name__}",
+            "Convert it: `to_tensor()` of a ragged tensor, `tf.sparse.to_dense` of a sparse one.",
+        )
+    if isinstance(value, (tf.Tensor, tf.Variable)):
+        if not hasattr(value, "numpy"):
+            raise InvalidInputError(
+                f"an array or an eager tensor{where}",
+                "a symbolic tensor",
+                "Call `explain` outside of `tf.function` and of a Keras model's definition.",
+            )
+        return np.asarray(value) if value.dtype != tf.string else value
+    if is_array(value):
+        return value
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"an array{where}", f"a {type(value).__name__} ({error})", "Convert it to an array."
+        ) from error
+    if array.dtype == object:
+        raise InvalidInputError(
+            f"an array of numbers{where}",
+            f"a {type(value).__name__} that NumPy reads as objects",
+            "Give every sample the same shape, and numbers only.",
+        )
+    return array
+
+
+def is_array(value: Any) -> bool:
+    """Tell arrays, tensors and what is sliced like them (an HDF5 dataset) from other objects."""
+    sliced = hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__")
+    return sliced and not hasattr(value, "iloc")  # a pandas object is sliced by its index
+
+
+def common_length(arrays: Sequence[Any]) -> int:
+    """Return the number of samples of all inputs.
+
+    Raises
+    ------
+    InvalidInputError
+        If they differ, or there are none.
+    """
+    lengths = {int(array.shape[0]) for array in arrays}
+    if len(lengths) > 1:
+        raise InvalidInputError(
+            "inputs of the same number of samples",
+            f"{', '.join(str(int(array.shape[0])) for array in arrays)}",
+            "Pass one row of each input for each sample.",
+        )
+    length = lengths.pop()
+    if not length:
+        raise no_samples()
+    return length
+
+
+def check_dense(spec: Any) -> None:
+    """Refuse parts of a dataset that are not tensors of a known rank.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    if not isinstance(spec, tf.TensorSpec) or spec.shape.rank is None:
+        raise InvalidInputError(
+            "a dataset of dense tensors of known rank",
+            f"{spec}",
+            "Map its elements to dense tensors, or give their shape by `tf.ensure_shape`.",
+        )
+
+
+def is_batched(
+    inputs: Sequence[tf.TensorSpec], targets: Sequence[tf.TensorSpec], specs: Sequence[InputSpec]
+) -> bool:
+    """Tell by ranks whether a dataset's elements are batches.
+
+    Raises
+    ------
+    InvalidInputError
+        If they fit neither way, or both.
+    """
+    readings: set[bool] = set()
+    for given, spec in zip(inputs, specs, strict=True):
+        rank = given.shape.rank
+        if spec.shape is None:
+            possible = {batched for batched in (True, False) if 2 <= rank + (not batched) <= 5}
+        else:
+            possible = {
+                batched for batched in (True, False) if rank + (not batched) == len(spec.shape)
+            }
+        if not possible:
+            wanted = _SHAPES if spec.shape is None else _shown(spec.shape)
+            raise InvalidInputError(
+                f"elements of shape {wanted}, or of one sample of that",
+                f"the shape {tuple(given.shape)}",
+                "Map the dataset to what the model takes.",
+            )
+        readings = readings & possible if readings else possible
+        if not readings:
+            raise InvalidInputError(
+                "all inputs of a dataset batched, or none",
+                "a mixture",
+                "Batch the dataset after its inputs were put together.",
+            )
+    if any(target.shape.rank == 0 for target in targets):
+        readings.discard(True)
+    if len(readings) != 1:
+        raise InvalidInputError(
+            "a dataset of which it is clear whether it is batched",
+            f"elements of shape {tuple(inputs[0].shape)}, and a model that does not tell its "
+            "input's rank",
+            "Call the model once on a batch, so that it knows, or pass arrays.",
+        )
+    return readings.pop()
+
+
+def no_samples() -> InvalidInputError:
+    """Return the error for inputs without samples."""
+    return InvalidInputError("at least one sample", "none", "Check how the inputs were selected.")
+
+
+def wrong_number(
+    targets: int, inputs: str, shape: Sequence[int] | None = None
+) -> InvalidTargetError:
+    """Return the error for another number of targets than inputs."""
+    return InvalidTargetError(
+        f"as many targets as inputs, for {inputs}",
+        f"{targets}" + (f" (the shape {tuple(shape)})" if shape else ""),
+        "Pass one target for each sample; that of a single sample needs a batch axis too: "
+        "targets[None].",
+    )
+
+
+def _rank_remedy(shape: Sequence[int | None], wanted: int) -> str:
+    if len(shape) + 1 == wanted:
+        return "A single sample needs a batch axis: inputs[None]."
+    return "Reshape the inputs; the first axis counts samples."
+
+
+def _shown(shape: Sequence[int | None]) -> str:
+    return "(" + ", ".join("N" if not i else str(size) for i, size in enumerate(shape)) + ")"

@@ -1,0 +1,319 @@
+"""Inputs and targets in any form, as checked batches, lazily; batches' results as one."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal._data.arrange import arrange
+from xplique_sal._data.checks import (
+    as_array,
+    check_dense,
+    check_finite,
+    check_input,
+    common_length,
+    dtype_of,
+    is_batched,
+    no_samples,
+    wrong_number,
+)
+from xplique_sal._data.structures import (
+    InputSpec,
+    ModelInputs,
+    Skeleton,
+    Structure,
+    leaves,
+    skeleton_of,
+)
+from xplique_sal._data.targets import Repeated, read_targets
+from xplique_sal.errors import InvalidInputError, InvalidTargetError
+
+#: Arrays are looked through for values that are not finite in pieces of this size.
+_PIECE = 1 << 22
+
+
+class Batch(NamedTuple):
+    """Consecutive samples, in the model's order of inputs."""
+
+    start: int
+    inputs: list[Any]
+    targets: list[Any]
+
+    @property
+    def size(self) -> int:
+        """The number of samples."""
+        return len(self.inputs[0])
+
+    def part(self, first: int, last: int) -> Batch:
+        """Return the samples from `first` up to `last`; what is whole is not copied."""
+        if first == 0 and last >= self.size:
+            return self
+        return Batch(
+            self.start + first,
+            [array[first:last] for array in self.inputs],
+            [array[first:last] for array in self.targets],
+        )
+
+    def split(self, size: int) -> Iterator[Batch]:
+        """Yield it in pieces of at most `size` samples."""
+        for first in range(0, self.size, size):
+            yield self.part(first, first + size)
+
+
+class Samples(abc.ABC):
+    """Inputs and targets, read once.
+
+    Attributes
+    ----------
+    for_model, for_user
+        How the model and the user want the inputs packed.
+    for_targets
+        How the operator wants the targets packed; ``None`` if there are none.
+    input_specs, target_specs
+        Shape and dtype of each input and each target, without the batch axis.
+    count
+        The number of samples, if it is known.
+    takes_only
+        The only batch size that the model says it takes, if it takes no other.
+    fixed_batch
+        The batch size that it is given: that one, or the one for which it was traced because it
+        needs to know it.
+    wants_scores
+        Whether the scores are asked for beside the maps.
+    points
+        How many points of each sample the model may be given at once.
+    """
+
+    for_model: Skeleton
+    for_user: Skeleton
+    for_targets: Skeleton | None
+    input_specs: list[tf.TensorSpec]
+    target_specs: list[tf.TensorSpec]
+    count: int | None
+    takes_only: int | None = None
+    fixed_batch: int | None = None
+    wants_scores: bool = False
+    points: int = 1
+
+    @abc.abstractmethod
+    def first(self) -> list[Any]:
+        """Return the inputs of the first sample, with their batch axis."""
+
+    @abc.abstractmethod
+    def batches(self, size: int | None, merge: bool = False) -> Iterator[Batch]:
+        """Yield batches of at most `size` samples; ``None`` is all at once.
+
+        With `merge`, smaller batches of a dataset are put together.
+        """
+
+    @abc.abstractmethod
+    def check_targets(self, batch: Batch, check: Callable[[list[Any], int], None]) -> None:
+        """Call ``check(targets, first)`` as early and as seldom as possible."""
+
+
+class ArraySamples(Samples):
+    """Samples in arrays, which are sliced when their batch is due."""
+
+    def __init__(self, inputs: Structure, targets: Structure, model: ModelInputs | None) -> None:
+        arrangement = arrange(inputs, model)
+        self.for_model, self.for_user = arrangement.for_model, arrangement.for_user
+        specs = _specs(model, len(arrangement.flat))
+        self._inputs = [
+            as_array(array, spec) for array, spec in zip(arrangement.flat, specs, strict=True)
+        ]
+        self.input_specs = [
+            check_input(array.shape, dtype_of(array), spec)
+            for array, spec in zip(self._inputs, specs, strict=True)
+        ]
+        self.count = common_length(self._inputs)
+        for array, spec in zip(self._inputs, specs, strict=True):
+            if type(array) is np.ndarray:
+                for start in range(0, len(array), step := _rows(array)):
+                    check_finite(array[start : start + step], start, spec)
+        self._specs = specs
+        self._targets, self.for_targets = read_targets(targets, self.count)
+        self.target_specs = [
+            tf.TensorSpec(array.shape[1:], dtype_of(array, InvalidTargetError))
+            for array in self._targets
+        ]
+        self._targets_checked = False
+        self.takes_only = self.fixed_batch = model.fixed_batch if model is not None else None
+
+    def first(self) -> list[Any]:
+        """Return the inputs of the first sample, with their batch axis."""
+        return [np.asarray(array[:1]) for array in self._inputs]
+
+    def batches(self, size: int | None, merge: bool = False) -> Iterator[Batch]:
+        """Yield slices."""
+        assert self.count is not None
+        size = size or self.count
+        for start in range(0, self.count, size):
+            inputs = [np.asarray(array[start : start + size]) for array in self._inputs]
+            for array, source, spec in zip(inputs, self._inputs, self._specs, strict=True):
+                if type(source) is not np.ndarray:
+                    # On disk: looked at when it is read, not twice.
+                    check_finite(array, start, spec)
+            yield Batch(start, inputs, [array[start : start + size] for array in self._targets])
+
+    def check_targets(self, batch: Batch, check: Callable[[list[Any], int], None]) -> None:
+        """Check all targets before the first batch is computed."""
+        if not self._targets_checked:
+            check(self._targets, 0)
+            self._targets_checked = True
+
+
+class DatasetSamples(Samples):
+    """Samples in a `tf.data.Dataset` of x, (x, y) or (x, y, w), which is streamed."""
+
+    def __init__(
+        self, dataset: tf.data.Dataset, targets: Structure, model: ModelInputs | None
+    ) -> None:
+        spec = dataset.element_spec
+        parts = spec if isinstance(spec, tuple) else (spec,)
+        if not 1 <= len(parts) <= 3:
+            raise InvalidInputError(
+                "a dataset of x, (x, y) or (x, y, w)",
+                f"one of tuples of {len(parts)}",
+                "Several inputs go together: ((a, b), y), or ((a, b),) without targets.",
+            )
+        has_targets = len(parts) > 1
+        if has_targets and targets is not None:
+            raise InvalidTargetError(
+                "no `targets` beside a dataset that has its own",
+                "both",
+                "Leave `targets` out, or map the dataset to its inputs: "
+                "dataset.map(lambda x, y: x).",
+            )
+        self._dataset = dataset
+        self._model = model
+        arrangement = arrange(parts[0], model)
+        self.for_model, self.for_user = arrangement.for_model, arrangement.for_user
+        self._specs = _specs(model, len(arrangement.flat))
+        target_specs = leaves(parts[1]) if has_targets else []
+        self.for_targets = skeleton_of(parts[1]) if has_targets else None
+        for part in (*arrangement.flat, *target_specs):
+            check_dense(part)
+        self._is_batched = is_batched(arrangement.flat, target_specs, self._specs)
+        if not self._is_batched:
+            arrangement.flat[:] = [_batched(part) for part in arrangement.flat]
+            target_specs = [_batched(part) for part in target_specs]
+        self.input_specs = [
+            check_input(part.shape, part.dtype, spec)
+            for part, spec in zip(arrangement.flat, self._specs, strict=True)
+        ]
+        self.target_specs = [tf.TensorSpec(part.shape[1:], part.dtype) for part in target_specs]
+        cardinality = int(dataset.cardinality())
+        self.is_endless = cardinality == tf.data.INFINITE_CARDINALITY
+        self.count = cardinality if cardinality >= 0 and not self._is_batched else None
+        self.takes_only = self.fixed_batch = model.fixed_batch if model is not None else None
+        self._beside: list[Any] | None = None
+        if targets is not None:
+            self._beside, self.for_targets = read_targets(targets, self.count)
+            self.target_specs = [
+                tf.TensorSpec(array.shape[1:], dtype_of(array, InvalidTargetError))
+                for array in self._beside
+            ]
+
+    def first(self) -> list[Any]:
+        """Return the inputs of the first sample, with their batch axis."""
+        for element in self._dataset.take(1):
+            inputs = arrange(self._read_one(element)[0], self._model).flat
+            return [part[:1] if self._is_batched else part[tf.newaxis] for part in inputs]
+        raise no_samples()
+
+    def _read_one(self, element: Any) -> tuple[Structure, Structure | None]:
+        if not isinstance(element, tuple):
+            return element, None
+        return element[0], element[1] if len(element) > 1 else None
+
+    def batches(self, size: int | None, merge: bool = False) -> Iterator[Batch]:
+        """Yield the dataset's batches, split where they are larger than `size`."""
+        dataset = self._dataset
+        specs = (*self.input_specs, *self.target_specs)
+        merge = merge and all(spec.shape.is_fully_defined() for spec in specs)
+        if self._is_batched and merge:
+            dataset = dataset.unbatch().batch(size)
+        elif not self._is_batched:
+            # All at once is as many as there are: one batch that no dataset exceeds.
+            dataset = dataset.batch(size or np.iinfo(np.int64).max)
+        start = 0
+        # One batch is read while another is explained: how far ahead is memory, not speed.
+        for element in dataset.prefetch(1):
+            inputs, targets = self._read_one(element)
+            arrays = arrange(inputs, self._model).flat
+            count = common_length(arrays)
+            for array, spec in zip(arrays, self._specs, strict=True):
+                check_finite(array, start, spec)
+            batch = Batch(start, arrays, self._targets_of(start, count, targets))
+            yield from batch.split(size or count)
+            start += count
+        if not start:
+            raise no_samples()
+        self._check_all_used(start)
+
+    def _targets_of(self, start: int, count: int, targets: Structure | None) -> list[Any]:
+        if self._beside is None:
+            return [] if targets is None else leaves(targets)
+        if any(start + count > len(array) for array in self._beside):
+            self._check_all_used(start + count)
+        return [array[start : start + count] for array in self._beside]
+
+    def _check_all_used(self, count: int) -> None:
+        for array in self._beside or ():
+            if not isinstance(array, Repeated) and len(array) != count:
+                raise wrong_number(len(array), f"{count} inputs or more")
+
+    def check_targets(self, batch: Batch, check: Callable[[list[Any], int], None]) -> None:
+        """Check the targets of each batch as it comes."""
+        check(batch.targets, batch.start)
+
+
+def read_samples(inputs: Structure, targets: Structure, model: ModelInputs | None) -> Samples:
+    """Return the samples that `inputs` and `targets` hold, checked against the model.
+
+    Parameters
+    ----------
+    inputs
+        An array or tensor, a list, tuple or dict of them, or a `tf.data.Dataset`.
+    targets
+        As an operator takes them: arrays as long as the inputs, one integer for all, or ``None``.
+    model
+        What the model says about its inputs.
+
+    Raises
+    ------
+    InvalidInputError, InvalidTargetError
+    """
+    if isinstance(inputs, tf.data.Dataset):
+        return DatasetSamples(inputs, targets, model)
+    return ArraySamples(inputs, targets, model)
+
+
+def concatenate(parts: Sequence[Sequence[tf.Tensor | None]]) -> list[tf.Tensor | None]:
+    """Join the results of batches: each a flat list of tensors, or of ``None`` throughout."""
+    return [
+        None if column[0] is None else column[0] if len(column) == 1 else tf.concat(column, 0)
+        for column in zip(*parts, strict=True)
+    ]
+
+
+def padded(array: Any, size: int) -> np.ndarray:
+    """Return an array with the last row standing in for those that are missing."""
+    array = np.asarray(array)
+    return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
+
+
+def _specs(model: ModelInputs | None, count: int) -> Sequence[InputSpec]:
+    return model.specs if model is not None else [InputSpec("", None, None)] * count
+
+
+def _rows(array: np.ndarray) -> int:
+    return max(1, _PIECE * len(array) // max(array.size, 1))
+
+
+def _batched(spec: tf.TensorSpec) -> tf.TensorSpec:
+    return tf.TensorSpec([None, *spec.shape], spec.dtype)

@@ -1,0 +1,1 @@
+"""From f, g and a batch to maps. Private."""

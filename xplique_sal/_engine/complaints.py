@@ -1,0 +1,156 @@
+"""What a gradient and its score must be, and what is said where they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal._data.structures import GradientModifier
+from xplique_sal.errors import (
+    InvalidModelError,
+    InvalidOperatorError,
+    InvalidParameterError,
+    InvalidTargetError,
+    NoGradientError,
+    XpliqueSalError,
+)
+
+
+def checked_scores(scores: Any, batch: int | None) -> tuple[tf.Tensor, bool]:
+    """Return the operator's scores as (N,), and whether they were one scalar."""
+    remedy = "Return one score for each sample: reduce over all axes but the first."
+    try:
+        scores = tf.convert_to_tensor(scores)
+    except (TypeError, ValueError) as error:
+        raise InvalidOperatorError(
+            "a tensor of one score per sample", f"a {type(scores).__name__}", remedy
+        ) from error
+    if not scores.dtype.is_floating:
+        raise NoGradientError(
+            "a score of a floating type, which can be differentiated",
+            f"the dtype {scores.dtype.name}",
+            "The operator ends in a step such as argmax, a comparison or a cast to integers; "
+            "return the value before it.",
+        )
+    shape = scores.shape
+    if shape.rank == 0:
+        return scores[tf.newaxis], True
+    wrong = shape.rank != 1 or (shape[0] is not None and shape[0] != batch)
+    if wrong:
+        raise InvalidOperatorError(
+            "scores of shape (N,), one for each sample", f"the shape {shape}", remedy
+        )
+    return scores, False
+
+
+def modified(modifier: GradientModifier, gradient: tf.Tensor) -> tf.Tensor:
+    """Return a gradient after a user's modifier, which must keep its shape."""
+    result = tf.convert_to_tensor(modifier(gradient))
+    if not result.shape.is_compatible_with(gradient.shape) or result.shape.rank is None:
+        raise InvalidParameterError(
+            f"a `grad_modifier` that keeps the gradient's shape {tuple(gradient.shape)}",
+            f"one that returns {result.shape}",
+            "A modifier works element by element; `reducer` reduces channels.",
+        )
+    return result
+
+
+def chosen_outputs(outputs: Any, count: int | None) -> np.ndarray:
+    """Return the indices of the outputs to explain: all of `count`, or those given."""
+    if isinstance(outputs, str):
+        if count is None:
+            raise InvalidTargetError(
+                "`outputs`, because the model does not tell how many it has",
+                "None",
+                "Pass their indices.",
+            )
+        return np.arange(count, dtype=np.int32)
+    wrong = outputs[(outputs < 0) | (outputs >= (np.inf if count is None else count))]
+    if wrong.size:
+        raise InvalidTargetError(
+            f"outputs between 0 and {'L - 1' if count is None else count - 1}",
+            f"{wrong[0]}",
+            "Outputs are counted from 0.",
+        )
+    return outputs.astype(np.int32)
+
+
+def no_gradient(sources: Sequence[tf.Tensor], names: Sequence[str]) -> NoGradientError:
+    """Return the error for a score that does not depend on its inputs."""
+    named = ", ".join(names)
+    if not any(tensor.dtype.is_floating for tensor in sources):
+        kinds = ", ".join(dict.fromkeys(tensor.dtype.name for tensor in sources))
+        return NoGradientError(
+            f"a gradient with respect to {named}",
+            f"the dtype {kinds}, to which nothing can be differentiated",
+            "Choose the layer that makes numbers of it: `wrt_layer=` an embedding or a rescaling "
+            "layer. If it holds numbers, pass them as float32.",
+        )
+    return NoGradientError(
+        f"a score that depends on {named} by differentiable steps",
+        "no gradient",
+        "Look for an argmax, a rounding, a conversion to NumPy or another step without a gradient "
+        "between it and the score; an operator that does not use f(x); or a layer that comes "
+        "after what is explained.",
+    )
+
+
+def not_finite(sample: int, in_float16: bool) -> NoGradientError:
+    """Return the error for a gradient that is NaN or infinite."""
+    if in_float16:
+        cause = "The model computes in float16, which overflows: use bfloat16 or float32."
+    else:
+        cause = (
+            "Check the weights and the scores for NaN, and the model for steps such as sqrt(0), "
+            "log(0) or a division by zero."
+        )
+    return NoGradientError("finite gradients", f"NaN or infinite values for sample {sample}", cause)
+
+
+def carried_state() -> InvalidModelError:
+    """Return the error for a model whose state would go from one point to the next."""
+    return InvalidModelError(
+        "a model that changes no variable when it runs, for a method that looks at several points",
+        "one that keeps a state, which each point would find as the last one left it",
+        "Make the model with stateful=False, or take a method that looks at the sample alone.",
+    )
+
+
+def wrong_length(
+    scores: tf.Tensor, maps: Sequence[tf.Tensor], size: int, inner: bool
+) -> XpliqueSalError:
+    """Return the error for scores or maps that are not one per sample."""
+    if scores.shape.rank == 0 or scores.shape[0] != size:
+        return InvalidOperatorError(
+            f"scores of shape (N,), here ({size},)",
+            f"the shape {tuple(scores.shape)}",
+            "Return one score for each sample: reduce over all axes but the first.",
+        )
+    shapes = ", ".join(str(tuple(map_.shape)) for map_ in maps)
+    actual = f"the shape {shapes}"
+    if inner:
+        return _folded(actual)
+    return InvalidModelError(
+        f"a gradient for each of {size} samples",
+        actual,
+        "The model must keep samples on the first axis.",
+    )
+
+
+def folded_axes(error: tf.errors.InvalidArgumentError) -> InvalidModelError:
+    """Return the error for an inner layer with which TensorFlow could not go on."""
+    lines = [line.strip() for line in error.message.splitlines() if line.strip()]
+    reason = next((line for line in lines if "ncompatible" in line or "must" in line), lines[0])
+    return _folded(f"what made TensorFlow stop: {reason}")
+
+
+def _folded(actual: str) -> InvalidModelError:
+    return InvalidModelError(
+        "an inner layer with one row for each sample",
+        actual,
+        "A layer inside `TimeDistributed` folds time steps into the first axis: choose the layer "
+        "around it.",
+    )

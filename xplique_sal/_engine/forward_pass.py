@@ -1,0 +1,207 @@
+"""One forward pass of a score while it is traced, and the gradients of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from xplique_sal._data.outputs import per_output
+from xplique_sal._data.samples import Samples
+from xplique_sal._data.structures import Operator, Skeleton, pack
+from xplique_sal._engine.complaints import checked_scores, no_gradient
+from xplique_sal._models.invoke import call_with_autograph
+from xplique_sal._models.rules.rewiring import Rewiring
+from xplique_sal._models.view import ModelView, TracedModel
+from xplique_sal._tracing.graphs import bytes_per_sample
+
+
+class Facts(NamedTuple):
+    """What was seen while a gradient was traced.
+
+    Attributes
+    ----------
+    activation
+        The type of the activation that makes f(x), where it is explained.
+    output_shape, channel_axis
+        The static shape of f(x), and where its channels are.
+    is_scalar
+        Whether the operator returned one score for its whole batch.
+    has_gradient
+        For each input (or watched layer), whether there is a gradient.
+    in_float16
+        Whether small gradients may underflow.
+    rewiring
+        What the backprop modifier did, if there is one.
+    bytes_per_sample
+        The size of all tensors of the graph for one sample.
+    """
+
+    activation: str | None
+    output_shape: tf.TensorShape
+    channel_axis: int
+    is_scalar: bool
+    has_gradient: tuple[bool, ...]
+    in_float16: bool
+    rewiring: Rewiring | None
+    bytes_per_sample: int
+
+
+class Call(NamedTuple):
+    """The arguments of a program that are not samples.
+
+    Attributes
+    ----------
+    outputs
+        The indices of the outputs to explain; ``None`` to explain the operator's score.
+    arguments
+        Those of the method.
+    first
+        The index of the first sample in the whole data.
+    begin, points
+        The points are those from `begin` up to, and not, `points`.
+    scored
+        The points whose scores are asked for.
+    scale
+        What the score is multiplied by before it is differentiated.
+    size
+        How many samples the model may be given at once.
+    """
+
+    outputs: tf.Tensor | None
+    arguments: Sequence[tf.Tensor]
+    first: tf.Tensor
+    begin: tf.Tensor
+    points: tf.Tensor
+    scored: tf.Tensor
+    scale: tf.Tensor
+    size: tf.Tensor
+
+
+class ScorePass:
+    """The score of some samples, as it was traced on construction.
+
+    Parameters
+    ----------
+    view
+        f.
+    operator
+        g.
+    samples
+        How inputs are packed.
+    call
+        The arguments of the program.
+    arrays
+        Inputs and targets.
+    for_targets
+        How the operator wants the targets packed; ``None`` if there are none.
+    traced
+        Gets f, also if the rest fails.
+    at
+        Called with the position and the value of each source; what it returns takes its place.
+
+    Attributes
+    ----------
+    f
+        The model as it was traced.
+    inputs
+        What it was given.
+    sources
+        What is differentiated to: the inputs, or the outputs of the layers of `wrt_layer`.
+    scores
+        (N,), or (N, L) where outputs are explained.
+    """
+
+    def __init__(
+        self,
+        view: ModelView,
+        operator: Operator,
+        samples: Samples,
+        call: Call,
+        arrays: Sequence[tf.Tensor],
+        for_targets: Skeleton | None,
+        traced: list[TracedModel],
+        at: Callable[[int, tf.Tensor], tf.Tensor] | None = None,
+    ) -> None:
+        self._view, self._call = view, call
+        count = len(samples.input_specs)
+        inputs = [view.cast(position, arrays[position]) for position in range(count)]
+        several = call.outputs is not None
+        with tf.GradientTape(persistent=several, watch_accessed_variables=False) as tape:
+            self.f = TracedModel(view, tape, at)
+            traced.append(self.f)
+            if view.wrt_layer is None:
+                if at is not None:
+                    inputs = [at(position, tensor) for position, tensor in enumerate(inputs)]
+                tape.watch([tensor for tensor in inputs if tensor.dtype.is_floating])
+            x = pack(samples.for_user, inputs)
+            if several:
+                scores, is_scalar = per_output(self.f(x), self.f.channel_axis), False
+            else:
+                y = None
+                if for_targets is not None:
+                    y = pack(for_targets, arrays[count:])
+                scores = call_with_autograph(operator, self.f, x, y)
+                scores, is_scalar = checked_scores(scores, inputs[0].shape[0])
+        self._tape, self._is_scalar = tape, is_scalar
+        self._has_gradient: list[bool] = []
+        self.inputs, self.sources, self.scores = inputs, self.f.wrt or inputs, scores
+
+    def differentiated(self) -> contextlib.AbstractContextManager[None]:
+        """Return the context for `gradients`: under the backprop modifier, if there is one."""
+        return self.f.backward(self.sources, self.scores)
+
+    def gradients(self, output: tf.Tensor | None) -> list[tf.Tensor | None]:
+        """Return the gradient of the score, or of one of several outputs, to each source.
+
+        It is ``None`` for a source to which there is none; where there is none at all, that is an
+        error.
+        """
+        scores = self.scores
+        weights = tf.ones_like(scores)
+        if output is not None:
+            chosen = tf.one_hot(output, tf.shape(scores)[1], dtype=scores.dtype)
+            weights = tf.broadcast_to(chosen, tf.shape(scores))
+        gradients = self._tape.gradient(
+            scores, self.sources, output_gradients=weights * tf.cast(self._call.scale, scores.dtype)
+        )
+        self._has_gradient = [gradient is not None for gradient in gradients]
+        if not any(self._has_gradient):
+            raise no_gradient(self.sources, self._view.names_of_sources(len(gradients)))
+        return [None if gradient is None else self._in_full(gradient) for gradient in gradients]
+
+    def _in_full(self, gradient: Any) -> tf.Tensor:
+        gradient = tf.convert_to_tensor(gradient)  # the gradient of a gather is sparse
+        if gradient.dtype.size < 4:
+            gradient = tf.cast(gradient, tf.float32)
+        if self._view.computes_in_float16:
+            gradient = gradient / tf.cast(self._call.scale, gradient.dtype)
+        return gradient
+
+    @property
+    def facts(self) -> Facts:
+        """What was seen, once there are gradients."""
+        return Facts(
+            self.f.activation,
+            self.f.output_shape,
+            self.f.channel_axis,
+            self._is_scalar,
+            tuple(self._has_gradient),
+            self._view.computes_in_float16,
+            self.f.rewiring,
+            bytes_per_sample(),
+        )
+
+
+def largest_outputs(
+    view: ModelView, samples: Samples, arrays: Sequence[tf.Tensor]
+) -> tf.Tensor | None:
+    """Return the index of each sample's largest output, (N,); ``None`` if f(x) has positions."""
+    count = len(samples.input_specs)
+    inputs = [view.cast(position, arrays[position]) for position in range(count)]
+    output = (f := TracedModel(view))(pack(samples.for_user, inputs))
+    if output.shape.rank is None or output.shape.rank > 2:
+        return None
+    return tf.argmax(per_output(output, f.channel_axis), -1)

@@ -1,0 +1,135 @@
+"""Inputs of which parts are hidden by masks, made when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal._engine.score_runner import Score
+from xplique_sal.errors import InvalidInputError, InvalidParameterError
+
+
+class Masks(Protocol):
+    """Masks of one shape, which are made anew whenever they are asked for."""
+
+    #: How many there are.
+    count: int
+
+    def __call__(self, first: int, count: int) -> tf.Tensor:
+        """Return some masks, (count, ...), float32: 1 where the input is kept, 0 where hidden."""
+
+
+class Shown(NamedTuple):
+    """Some masks, and what they did.
+
+    Attributes
+    ----------
+    masks
+        (masks, ...): 1 where the inputs were kept, 0 where they were hidden.
+    scores
+        (masks, N), or (masks, N, K) of several outputs, in float64.
+    """
+
+    masks: tf.Tensor
+    scores: np.ndarray
+
+
+class HiddenValue:
+    """What stands in hidden parts: a number, or numbers for each channel (feature, sensor).
+
+    Parameters
+    ----------
+    value
+        A number; an array (C,); or an array that can be broadcast to a sample.
+    name
+        What the parameter is called.
+
+    Raises
+    ------
+    InvalidParameterError
+        If it is none of these.
+    """
+
+    def __init__(self, value: Any, name: str) -> None:
+        self._name = name
+        self._value = np.asarray(value)
+        if self._value.dtype.kind not in "buif" or not np.isfinite(self._value).all():
+            raise self._wrong("a finite number, or an array of them", repr(value))
+
+    def within(self, x: tf.Tensor, channel_axis: int) -> np.ndarray:
+        """Return it so that it can be broadcast to the samples x, (N, ...).
+
+        Raises
+        ------
+        InvalidParameterError
+            If it does not fit them.
+        """
+        shape = x.shape[1:]
+        value = self._value
+        if value.ndim == 1 and shape.rank > 2 and channel_axis == 1:
+            value = value.reshape(-1, *[1] * (shape.rank - 1))
+        try:
+            fits = np.broadcast_shapes(value.shape, tuple(shape)) == tuple(shape)
+        except ValueError:
+            fits = False
+        if not fits:
+            raise self._wrong(
+                f"a number, or an array that fits samples of shape {tuple(shape)}",
+                f"one of shape {self._value.shape}",
+            )
+        limits = (x.dtype.min, x.dtype.max) if x.dtype.is_integer else (0, 1)
+        if (
+            not x.dtype.is_floating
+            and ((value != np.rint(value)) | (value < limits[0]) | (value > limits[1])).any()
+        ):
+            raise self._wrong(f"whole numbers that {x.dtype.name} inputs can hold", f"{value}")
+        return value
+
+    def _wrong(self, expected: str, actual: str) -> InvalidParameterError:
+        return InvalidParameterError(
+            f"`{self._name}`: {expected}", actual, "Pass one number, or one for each channel."
+        )
+
+
+def look_behind(
+    masks: Masks,
+    copies_at_once: int,
+    score: Score,
+    inputs: Sequence[tf.Tensor],
+    position: int,
+    value: np.ndarray,
+) -> Iterator[Shown]:
+    """Yield the scores of samples of which one input was masked, some masks at a time.
+
+    The others are left as they are. No more than `copies_at_once` copies of the samples exist at
+    once.
+    """
+    for first in range(0, masks.count, copies_at_once):
+        some = masks(first, min(copies_at_once, masks.count - first))
+        copies = len(some)
+        rows = [tf.tile(x, [copies, *[1] * (x.shape.rank - 1)]) for x in inputs[:position]]
+        rows.append(_masked(inputs[position], some, value))
+        rows += [tf.tile(x, [copies, *[1] * (x.shape.rank - 1)]) for x in inputs[position + 1 :]]
+        yield Shown(some, score.of(rows, copies))
+
+
+def _masked(x: tf.Tensor, masks: tf.Tensor, value: np.ndarray) -> tf.Tensor:
+    """Return x·m + v·(1 − m) of each mask and sample, (masks · N, ...)."""
+    if not (x.dtype.is_floating or x.dtype.is_integer or x.dtype.is_bool):
+        raise InvalidInputError(
+            "inputs that are numbers", f"the dtype {x.dtype.name}", "Convert them to numbers."
+        )
+    exact = x if x.dtype.is_floating else tf.cast(x, tf.float64)
+    kept = tf.cast(masks, exact.dtype)[:, tf.newaxis]
+    changed = exact * kept + tf.cast(value, exact.dtype) * (1 - kept)
+    if changed.dtype != x.dtype:
+        changed = tf.cast(tf.round(changed), x.dtype)
+    return tf.reshape(changed, tf.concat([[-1], tf.shape(x)[1:]], 0))
+
+
+def weighted_sum(weights: Any, masks: tf.Tensor) -> tf.Tensor:
+    """Return Σ w·m over masks: weights (masks, N) or (masks, N, K) to (N, ...) or (N, K, ...)."""
+    return tf.tensordot(tf.cast(weights, tf.float32), masks, [[0], [0]])

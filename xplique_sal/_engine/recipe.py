@@ -1,0 +1,163 @@
+"""What a method makes of gradients: at which points they are taken, and how they become a map.
+
+A method describes itself by an `Attribution`. It is traced as part of the compiled gradient, so
+that no gradient of full size leaves the graph.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal._data.structures import Skeleton
+from xplique_sal._engine.statistics import Mean, Statistic
+
+
+class Place(NamedTuple):
+    """Where in the data and in the model a tensor belongs.
+
+    Attributes
+    ----------
+    position
+        Of the inputs, or of the layers of `wrt_layer`, which one it is.
+    inputs
+        The samples that the model was given.
+    channel_axis, input_channel_axis
+        Where the channels of the tensor and of the model's images are.
+    arguments
+        What `Attribution.arguments` returned, as tensors.
+    """
+
+    position: int
+    inputs: Sequence[tf.Tensor]
+    channel_axis: int
+    input_channel_axis: int
+    arguments: Sequence[tf.Tensor]
+
+
+class Attribution:
+    """What is made of the gradient at each sample; as it is here, the gradient itself.
+
+    What a gradient is taken to is called the source: an input, or the output of a layer that
+    `wrt_layer` names.
+    """
+
+    #: Whether `combine` looks at the source.
+    needs_source: ClassVar[bool] = False
+
+    #: How many numbers `details` returns of each sample.
+    nb_details: ClassVar[int] = 0
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells what is traced from what another attribution traces."""
+        return (type(self),)
+
+    def arguments(self, skeleton: Skeleton, count: int) -> list[np.ndarray]:
+        """Return what is given to the compiled function beside the samples: it costs no trace.
+
+        Parameters
+        ----------
+        skeleton
+            How maps are packed for the user.
+        count
+            The number of sources.
+        """
+        return []
+
+    def combine(self, gradient: tf.Tensor, source: tf.Tensor, place: Place) -> tf.Tensor:
+        """Return the attributions of a source, before they are modified and reduced.
+
+        Parameters
+        ----------
+        gradient
+            ∂g/∂source in float32, or the statistic of it over several points.
+        source
+            The source as it is in the sample, in the model's precision; if `needs_source`.
+        place
+            Which source it is.
+        """
+        return gradient
+
+    def details(self, attributions: Sequence[tf.Tensor], scores: tf.Tensor) -> tf.Tensor:
+        """Return a few numbers about each sample, (n, `nb_details`).
+
+        Parameters
+        ----------
+        attributions
+            What `combine` returned for each source that has a gradient.
+        scores
+            (n, S): the scores at the points that `Sampling.scored` names.
+        """
+        return tf.zeros([tf.shape(scores)[0], 0])
+
+
+class Points(NamedTuple):
+    """Points of a batch that are evaluated at once: some of each sample, the same of all.
+
+    Attributes
+    ----------
+    numbers
+        Their numbers (P,), counted from 0.
+    first
+        The index of the batch's first sample in the whole data.
+    total
+        How many points of each sample there are in all.
+    samples
+        The number n of samples. Tensors hold P·n rows, point by point.
+    """
+
+    numbers: tf.Tensor
+    total: tf.Tensor
+    first: tf.Tensor
+    samples: tf.Tensor
+
+    def per_row(self, values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+        """Return a value for each point (P,) in a shape that broadcasts to the rows of `like`."""
+        rows = tf.repeat(values, self.samples)
+        return tf.reshape(rows, [-1] + [1] * (like.shape.rank - 1))
+
+
+class Sampling(Attribution, abc.ABC):
+    """What is made of the gradients at several points near each sample.
+
+    Attributes
+    ----------
+    points
+        How many points of each sample count.
+    scored
+        The numbers of the points whose scores are asked for; the first is the sample itself.
+    statistic
+        What is kept of the gradients.
+    """
+
+    points: int
+    scored: tuple[int, ...] = (-1,)
+    statistic: Statistic = Mean()
+
+    @abc.abstractmethod
+    def at(self, source: tf.Tensor, points: Points, place: Place) -> tf.Tensor:
+        """Return what takes the place of a source at some points.
+
+        Parameters
+        ----------
+        source
+            The source, once for each point: (P·n, ...), point by point. Of a floating type.
+        points
+            Which points; a number below 0 is the sample itself, which counts for nothing.
+        place
+            Which source it is.
+        """
+
+    def weights(self, points: Points) -> tf.Tensor:
+        """Return the share of some points in the mean, (P,); of all points it adds up to 1."""
+        return tf.fill(tf.shape(points.numbers), 1 / tf.cast(points.total, tf.float32))
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells what is traced from what another attribution traces."""
+        return (type(self), type(self.statistic), len(self.scored))

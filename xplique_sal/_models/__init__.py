@@ -1,0 +1,1 @@
+"""f: any model as one function. Private."""

@@ -1,0 +1,1 @@
+"""The same function, cheaper to differentiate. Private."""

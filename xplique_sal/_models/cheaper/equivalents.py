@@ -1,0 +1,87 @@
+"""Layers computed in another way while a gradient is traced: the same function, made cheaper."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from xplique_sal._models.cheaper import batch_norm
+from xplique_sal._tracing import keras_compat, wrapping
+
+
+@contextlib.contextmanager
+def replacing_layers(model: Any, fold_batch_norm: bool, differentiated: bool) -> Iterator[None]:
+    """Compute layers of a model that runs in this block in the cheapest way that is known.
+
+    Parameters
+    ----------
+    model
+        What runs.
+    fold_batch_norm
+        Whether batch normalisation is folded.
+    differentiated
+        Whether there will be a gradient: without one, TensorFlow's own ops are as cheap.
+    """
+    ways: dict[int, Callable[..., Any]] = {}
+    layers = []
+    for layer in keras_compat.all_layers(model) if keras_compat.is_layer(model) else ():
+        if fold_batch_norm and keras_compat.is_batch_normalization(layer):
+            ways[id(layer)] = batch_norm.folded
+        elif differentiated and keras_compat.is_swish(layer):
+            ways[id(layer)] = _swish
+        elif differentiated and keras_compat.is_average_of_image(layer):
+            ways[id(layer)] = _average
+        else:
+            continue
+        layers.append(layer)
+
+    def compute(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        return ways[id(layer)](layer, original, args, kwargs)
+
+    with wrapping.calls_passed_through(layers, compute):
+        yield
+
+
+def _swish(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    x = keras_compat.inputs_of_call(layer, args, kwargs)
+    return x_sigmoid_x(x) if _is_full(x) else original(*args, **kwargs)
+
+
+@tf.custom_gradient
+def x_sigmoid_x(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Return y = x·σ(x) with the gradient σ + x·σ·(1 − σ), in four ops instead of six.
+
+    Only x is kept for the gradient, as in TensorFlow's own; σ is computed again.
+    """
+
+    def gradient(g: tf.Tensor) -> tf.Tensor:
+        with tf.control_dependencies([g]):  # else σ would be kept, and not made part of y
+            sigma = tf.sigmoid(x)
+        return g * (sigma + tf.raw_ops.SigmoidGrad(y=sigma, dy=x))
+
+    return x * tf.sigmoid(x), gradient
+
+
+def _average(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    x = keras_compat.inputs_of_call(layer, args, kwargs)
+    if not _is_full(x):
+        return original(*args, **kwargs)
+    axes = [1, 2] if layer.data_format == "channels_last" else [2, 3]
+    return average(x, axes, layer.keepdims)
+
+
+def average(x: tf.Tensor, axes: list[int], keepdims: bool) -> tf.Tensor:
+    """Return the average along axes, as a sum over a count.
+
+    TensorFlow's gradient of an average is divided when it is as large as x, that of this before.
+    """
+    count = tf.reduce_prod([tf.shape(x)[axis] for axis in axes])
+    return tf.reduce_sum(x, axes, keepdims=keepdims) / tf.cast(count, x.dtype)
+
+
+def _is_full(x: Any) -> bool:
+    """Tell whether x is a tensor of full precision: a sum may overflow in half precision."""
+    return isinstance(x, tf.Tensor) and x.dtype in (tf.float32, tf.float64)

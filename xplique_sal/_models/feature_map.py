@@ -1,0 +1,142 @@
+"""Finding the layer whose output is the last that still knows where in the image things are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from xplique_sal._data.samples import Samples
+from xplique_sal._data.structures import pack
+from xplique_sal._models.view import ModelView, TracedModel
+from xplique_sal._tracing import keras_compat, layer_paths, programs, wrapping
+from xplique_sal._tracing.programs import Program
+from xplique_sal.errors import InvalidModelError
+
+_REMEDY = "Name a layer: `conv_layer=` an index, a name or a path such as 'backbone/conv5'."
+
+
+class _Seen(NamedTuple):
+    layer: Any
+    call: int
+    output: tf.Tensor
+
+
+def last_feature_map(view: ModelView, samples: Samples) -> str:
+    """Return the path of the layer that makes the last feature map of a model.
+
+    It is found while the model is traced: of the layers that what is explained depends on, it is
+    the last whose output has the positions (the height and width) of the last convolution's
+    output. So the normalisation and activation after that convolution count, and a pooling does
+    not. Without any convolution it is the last whose output has more than one position.
+
+    Parameters
+    ----------
+    view
+        What is explained of the model.
+    samples
+        Of which shape its inputs are.
+
+    Raises
+    ------
+    InvalidModelError
+        If there is no such layer, or what is explained has positions itself.
+    """
+
+    def build(*tensors: tf.Tensor) -> tuple[tf.Tensor, str]:
+        return tf.zeros([]), _path(plain, _found(plain, samples, tensors))
+
+    def make(size: int | None) -> Program:
+        signature = [tf.TensorSpec([size, *s.shape], s.dtype) for s in samples.input_specs]
+        explained, _ = plain.chosen_layers()
+        layer = None if explained is None else (id(explained.layer), explained.call)
+        request = ("feature map", layer, view.output, samples.for_user)
+        return programs.program(view.model, request, build, signature)
+
+    if not keras_compat.is_layer(view.model):
+        raise InvalidModelError(
+            "a Keras model, whose layers can be seen",
+            f"a {type(view.model).__name__}",
+            "Explain the Keras model that it was made from.",
+        )
+    # Without the layer that was found before, which may be gone.
+    plain = ModelView(view.model, output_layer=view.output_layer, output=view.output)
+    return programs.of_batches(make, samples.fixed_batch, 1)[0].facts
+
+
+def _found(view: ModelView, samples: Samples, tensors: Sequence[tf.Tensor]) -> _Seen:
+    inputs = [view.cast(position, tensor) for position, tensor in enumerate(tensors)]
+    seen: list[_Seen] = []
+    calls: dict[int, int] = {}
+
+    def see(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        output = original(*args, **kwargs)
+        calls[id(layer)] = calls.get(id(layer), -1) + 1
+        if isinstance(output, tf.Tensor):
+            seen.append(_Seen(layer, calls[id(layer)], output))
+        return output
+
+    layers = list(keras_compat.all_layers(view.model))[1:]
+    with wrapping.TRACING, wrapping.calls_passed_through(layers, see):
+        explained = TracedModel(view)(pack(samples.for_user, inputs))
+    ranks = {tensor.shape.rank for tensor in inputs if tensor.shape.rank > 2}
+    if explained.shape.rank in ranks:
+        raise InvalidModelError(
+            "a score without positions, before which the last feature map is looked for",
+            f"one of the shape {tuple(explained.shape)}",
+            _REMEDY,
+        )
+    needed = _ancestors(explained)
+    candidates = [
+        one
+        for one in seen
+        if one.output.shape.rank in ranks
+        and one.output.op in needed
+        and set(_positions(view, one)) != {1}
+    ]
+    if not candidates:
+        raise InvalidModelError(
+            "a layer whose output has positions (height and width, or time) as the input has",
+            "none between the input and what is explained",
+            f"{_REMEDY} For a model of tables, take another method.",
+        )
+    convolutions = [one for one in candidates if _is_convolution(one.layer)]
+    if not convolutions:
+        return candidates[-1]
+    positions = _positions(view, convolutions[-1])
+    if None in positions:
+        return convolutions[-1]  # a pooling could not be told
+    return [one for one in candidates if _positions(view, one) == positions][-1]
+
+
+def _is_convolution(layer: Any) -> bool:
+    return hasattr(layer, "filters") or hasattr(layer, "depth_multiplier")
+
+
+def _positions(view: ModelView, one: _Seen) -> list[int | None]:
+    """Return the axes of an output that are neither the batch nor the channels."""
+    shape = one.output.shape.as_list()
+    channels = keras_compat.channel_axis(one.layer, view.channel_axis) % len(shape)
+    return [size for axis, size in enumerate(shape) if axis not in (0, channels)]
+
+
+def _ancestors(tensor: tf.Tensor) -> set[tf.Operation]:
+    """Return the ops that a tensor depends on; those of the inside of functions are not there."""
+    waiting, found = [tensor.op], {tensor.op}
+    while waiting:
+        sources = {source.op for source in waiting.pop().inputs} - found
+        found |= sources
+        waiting += sources
+    return found
+
+
+def _path(view: ModelView, found: _Seen) -> str:
+    path = layer_paths.path_of(view.model, found.layer)
+    if path is None:
+        raise InvalidModelError(
+            "a last feature map whose layer has a name of its own",
+            f"the layer {found.layer.name!r}, which cannot be told from others",
+            _REMEDY,
+        )
+    return path if not found.call else f"{path}:{found.call}"

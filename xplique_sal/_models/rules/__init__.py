@@ -1,0 +1,1 @@
+"""Backward passes that are not the derivative. Private."""
