@@ -36,8 +36,13 @@ BELOW_ARRAYS = {"errors", "_parameters"}
 SHARED_BY_METHODS = {"signatures"}
 #: Which modules may know what.
 ONLY = {
-    "tf.GradientTape": {"_engine.forward_pass", "_models.view", "_models.rules.rewiring"},
-    "tf.function": {"_models.view", "_tracing.programs", "_tracing.wrapping"},
+    "tf.GradientTape": {
+        "_engine.forward_pass",
+        "_models.view",
+        "_models.traced",
+        "_models.rules.rewiring",
+    },
+    "tf.function": {"_tracing.programs", "_tracing.wrapping"},
 }
 KERASES = {"keras", "tf_keras"}
 
@@ -74,9 +79,17 @@ def floor(name):
 
 
 def imports(tree):
-    """Return the package's modules that a module imports, anywhere in it."""
+    """Return the package's modules that a module imports, anywhere in it.
+
+    What is imported for annotations alone, under ``if TYPE_CHECKING``, is no dependence.
+    """
     found = set()
+    checks = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
+    typing = [node for node in checks if ast.unparse(node.test) == "TYPE_CHECKING"]
+    skipped = {id(inner) for node in typing for part in node.body for inner in ast.walk(part)}
     for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             if node.module and node.module.split(".")[0] == "xplique_sal":

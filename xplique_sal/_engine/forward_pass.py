@@ -14,7 +14,8 @@ from xplique_sal._data.structures import Operator, Skeleton, pack
 from xplique_sal._engine.complaints import checked_scores, no_gradient
 from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._models.rules.rewiring import Rewiring
-from xplique_sal._models.view import ModelView, TracedModel
+from xplique_sal._models.traced import TracedModel
+from xplique_sal._models.view import ModelView
 from xplique_sal._tracing.graphs import bytes_per_sample
 
 

@@ -15,7 +15,8 @@ from xplique_sal._engine.forward_pass import Call, Facts, ScorePass
 from xplique_sal._engine.point_loop import PointLoop
 from xplique_sal._engine.recipe import Attribution, Sampling
 from xplique_sal._models.devices import Device
-from xplique_sal._models.view import ModelView, TracedModel
+from xplique_sal._models.traced import TracedModel
+from xplique_sal._models.view import ModelView
 from xplique_sal._tracing import loops, programs
 from xplique_sal._tracing.programs import Held, Program
 

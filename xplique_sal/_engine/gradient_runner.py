@@ -25,7 +25,7 @@ from xplique_sal._engine.forward_pass import Facts
 from xplique_sal._engine.gradient_program import ScoreGradient
 from xplique_sal._models import devices
 from xplique_sal._models.devices import Device
-from xplique_sal._models.view import TracedModel
+from xplique_sal._models.traced import TracedModel
 from xplique_sal._tracing import programs
 from xplique_sal._tracing.loops import is_small
 from xplique_sal._tracing.programs import Program

@@ -12,7 +12,8 @@ from xplique_sal._data.structures import Operator
 from xplique_sal._engine.finish import MapMaking
 from xplique_sal._engine.forward_pass import Call, Facts, ScorePass, largest_outputs
 from xplique_sal._engine.recipe import Points, Sampling
-from xplique_sal._models.view import ModelView, TracedModel
+from xplique_sal._models.traced import TracedModel
+from xplique_sal._models.view import ModelView
 from xplique_sal._tracing import loops
 
 

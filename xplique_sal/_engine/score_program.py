@@ -13,7 +13,8 @@ from xplique_sal._data.structures import Operator, Skeleton, pack
 from xplique_sal._engine.complaints import checked_scores
 from xplique_sal._models.black_box import PlainFunction
 from xplique_sal._models.invoke import call_with_autograph
-from xplique_sal._models.view import ModelView, TracedModel
+from xplique_sal._models.traced import TracedModel
+from xplique_sal._models.view import ModelView
 from xplique_sal._tracing import loops, programs
 from xplique_sal._tracing.programs import Held, Program
 

@@ -16,7 +16,8 @@ from xplique_sal._engine.complaints import chosen_outputs
 from xplique_sal._engine.gradient_runner import rows_at_once
 from xplique_sal._engine.score_program import CalledFunction, Question, compiled, scores_of
 from xplique_sal._models.black_box import PlainFunction
-from xplique_sal._models.view import ModelView, TracedModel
+from xplique_sal._models.traced import TracedModel
+from xplique_sal._models.view import ModelView
 from xplique_sal._tracing import programs
 from xplique_sal._tracing.loops import is_small
 from xplique_sal._tracing.programs import Program

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from xplique_sal._data.samples import Samples
 from xplique_sal._data.structures import pack
-from xplique_sal._models.view import ModelView, TracedModel
+from xplique_sal._models.traced import TracedModel
+from xplique_sal._models.view import ModelView
 from xplique_sal._tracing import keras_compat, layer_paths, programs, wrapping
 from xplique_sal._tracing.programs import Program
 from xplique_sal.errors import InvalidModelError

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -11,20 +10,12 @@ import tensorflow as tf
 from xplique_sal._data.arrange import arrange
 from xplique_sal._data.structures import ModelInputs, Skeleton, Structure, pack
 from xplique_sal._models.black_box import PlainFunction
-from xplique_sal._models.cheaper import equivalents
-from xplique_sal._models.invoke import check_model, invoke, is_differentiable
-from xplique_sal._models.layer_calls import choose_output, one_call, one_tensor, positions_wanted
+from xplique_sal._models.invoke import check_model, is_differentiable
 from xplique_sal._models.rules import rectifiers
-from xplique_sal._models.rules.rewiring import Rewirer, Rewiring
+from xplique_sal._models.traced import TracedModel
 from xplique_sal._tracing import keras_compat, layer_paths, programs, wrapping
-from xplique_sal._tracing.graphs import before_final_activation, final_activation
 from xplique_sal._tracing.layer_paths import LayerCall
-from xplique_sal.errors import (
-    InvalidOperatorError,
-    InvalidParameterError,
-)
-
-_HALF = (tf.float16, tf.bfloat16)
+from xplique_sal.errors import InvalidParameterError
 
 
 class ModelView:
@@ -233,150 +224,6 @@ class ModelView:
 
 def _batch_of(size: int | None, tensors: Sequence[tf.Tensor]) -> list[tf.TensorSpec]:
     return [tf.TensorSpec([size, *tensor.shape[1:]], tensor.dtype) for tensor in tensors]
-
-
-class TracedModel:
-    """f during one trace: what an operator calls, and a record of what it did.
-
-    Parameters
-    ----------
-    view
-        What is explained of which model.
-    tape
-        Watches the outputs of the view's `wrt_layer`.
-    at
-        Called with the position and the output of each of them: what it returns takes its place.
-
-    Attributes
-    ----------
-    wrt
-        The tensors that were watched, in the order of `wrt_layer`.
-    unmoved
-        What they were before `at`, by position.
-    explained
-        The last f(x), in the precision of the model.
-    rewirer
-        The view's backprop modifier at work, if it has one.
-    activation
-        The type of the final activation that made it, if any, and if it is not left out.
-    channel_axis
-        The channel axis of f(x), where it has positions.
-    """
-
-    def __init__(
-        self,
-        view: ModelView,
-        tape: tf.GradientTape | None = None,
-        at: Callable[[int, tf.Tensor], tf.Tensor] | None = None,
-    ) -> None:
-        self.view = view
-        self._tape = tape
-        self._at = at
-        self.unmoved: dict[int, tf.Tensor] = {}
-        self._explained, self._wrt_calls = view.chosen_layers()
-        self.rewirer = Rewirer(view.rule) if view.rule is not None else None
-        self._graph: Any = None
-        self.wrt: list[tf.Tensor] = []
-        self.explained: tf.Tensor | None = None
-        self.activation: str | None = None
-        own = getattr(self._explained.layer, "data_format", None) if self._explained else None
-        self.channel_axis = (
-            view.channel_axis if own is None else 1 if own == "channels_first" else -1
-        )
-
-    @tf.autograph.experimental.do_not_convert
-    def __call__(self, inputs: Structure) -> tf.Tensor:
-        """Return f(x) in the current graph."""
-        output, calls = self._run(inputs, [self._explained.layer] if self._explained else [])
-        if self._explained is not None:
-            output = one_call(self._explained, calls, self._graph)
-        names = keras_compat.output_names(self.view.model) if self._explained is None else []
-        output = choose_output(output, self.view.output, names)
-        if self.view.logits:
-            output = before_final_activation(output)
-        else:
-            self.activation = final_activation(output)
-        self.explained = output
-        return tf.cast(output, tf.float32) if output.dtype in _HALF else output
-
-    @tf.autograph.experimental.do_not_convert
-    def layers(self, inputs: Structure) -> Callable[[Any], tf.Tensor]:
-        """Run the model once, and return a function from a layer's path to its output."""
-        model = self.view.model
-        inner = list(keras_compat.all_layers(model))[1:] if keras_compat.is_layer(model) else []
-        _, calls = self._run(inputs, inner)
-        graph = self._graph
-
-        def output_of(path: Any) -> tf.Tensor:
-            output = one_call(layer_paths.find(model, path), calls, graph)
-            return tf.cast(output, tf.float32) if output.dtype in _HALF else output
-
-        return output_of
-
-    def _run(self, inputs: Structure, layers: list[Any]) -> tuple[Any, dict[int, list[Any]]]:
-        """Run the model; return its output, and those of each call of `layers` by their id."""
-        self._graph = tf.compat.v1.get_default_graph()
-        model = self.view.model
-        given, for_model, _ = arrange(inputs, self.view.inputs)
-        flat = [self.view.cast(position, value) for position, value in enumerate(given)]
-        calls: dict[int, list[Any]] = {}
-
-        def see(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-            output = original(*args, **kwargs)
-            number = len(calls.setdefault(id(layer), []))
-            wanted = positions_wanted(self._wrt_calls, layer, number)
-            if self._tape is not None and wanted:
-                output = self._watch(output, wanted)
-            calls[id(layer)].append(output)
-            return output
-
-        seen = [*layers, *(call.layer for call in self._wrt_calls)]
-        unique = list({id(layer): layer for layer in seen}.values())
-        rewired = contextlib.nullcontext() if self.rewirer is None else self.rewirer.forward(model)
-        with (
-            wrapping.TRACING,
-            rewired,
-            equivalents.replacing_layers(model, self.view.fold_batch_norm, self._tape is not None),
-            wrapping.calls_passed_through(unique, see),
-        ):
-            output = invoke(model, pack(for_model, flat))
-        if self._tape is not None and self._wrt_calls:
-            if self.wrt:
-                raise InvalidOperatorError(
-                    "an operator that calls f once when `wrt_layer` is given",
-                    "one that calls it several times",
-                    "Compute f(x) once and use the result, or differentiate to the inputs.",
-                )
-            self.wrt = [one_tensor(call, calls, self._graph) for call in self._wrt_calls]
-        return output, calls
-
-    @property
-    def output_shape(self) -> tf.TensorShape:
-        """The static shape of the last f(x)."""
-        return tf.TensorShape(None) if self.explained is None else self.explained.shape
-
-    @contextlib.contextmanager
-    def backward(self, sources: Sequence[tf.Tensor], scores: tf.Tensor) -> Iterator[None]:
-        """Differentiate `scores` to `sources` in this block, under the backprop modifier if any."""
-        if self.rewirer is None:
-            yield
-        else:
-            with self.rewirer.backward(sources, scores, self.explained):
-                yield
-
-    @property
-    def rewiring(self) -> Rewiring | None:
-        """What the backprop modifier did, if there is one."""
-        return None if self.rewirer is None else self.rewirer.done
-
-    def _watch(self, output: Any, positions: Sequence[int]) -> tf.Tensor:
-        if not isinstance(output, tf.Tensor):
-            return output  # refused when the model has run: Keras rewrites errors of its layers
-        self.unmoved.update(dict.fromkeys(positions, output))
-        output = tf.identity(output if self._at is None else self._at(positions[0], output))
-        assert self._tape is not None
-        self._tape.watch(output)
-        return output
 
 
 def function_of(model: Any) -> ModelView | PlainFunction:

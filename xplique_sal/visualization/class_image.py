@@ -12,7 +12,8 @@ import tensorflow as tf
 from xplique_sal._data.arrange import arrange, with_batch_axis
 from xplique_sal._data.structures import Explained
 from xplique_sal._models.loss import Loss, weighted_sum
-from xplique_sal._models.view import ModelView, TracedModel
+from xplique_sal._models.traced import TracedModel
+from xplique_sal._models.view import ModelView
 from xplique_sal._tracing import programs
 from xplique_sal.attributions.base import WhiteBoxExplainer
 from xplique_sal.errors import (

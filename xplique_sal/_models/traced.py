@@ -1,0 +1,306 @@
+"""f during one trace: what an operator calls, and which of the calls and outputs is meant."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from xplique_sal._data.arrange import arrange
+from xplique_sal._data.structures import Structure, leaves, pack
+from xplique_sal._models.cheaper import equivalents
+from xplique_sal._models.invoke import invoke
+from xplique_sal._models.rules.rewiring import Rewirer, Rewiring
+from xplique_sal._tracing import keras_compat, layer_paths, wrapping
+from xplique_sal._tracing.graphs import before_final_activation, final_activation
+from xplique_sal._tracing.layer_paths import LayerCall
+from xplique_sal.errors import (
+    InvalidModelError,
+    InvalidOperatorError,
+    InvalidParameterError,
+    LayerNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from xplique_sal._models.view import ModelView
+
+_HALF = (tf.float16, tf.bfloat16)
+
+
+class TracedModel:
+    """f during one trace: what an operator calls, and a record of what it did.
+
+    Parameters
+    ----------
+    view
+        What is explained of which model.
+    tape
+        Watches the outputs of the view's `wrt_layer`.
+    at
+        Called with the position and the output of each of them: what it returns takes its place.
+
+    Attributes
+    ----------
+    wrt
+        The tensors that were watched, in the order of `wrt_layer`.
+    unmoved
+        What they were before `at`, by position.
+    explained
+        The last f(x), in the precision of the model.
+    rewirer
+        The view's backprop modifier at work, if it has one.
+    activation
+        The type of the final activation that made it, if any, and if it is not left out.
+    channel_axis
+        The channel axis of f(x), where it has positions.
+    """
+
+    def __init__(
+        self,
+        view: ModelView,
+        tape: tf.GradientTape | None = None,
+        at: Callable[[int, tf.Tensor], tf.Tensor] | None = None,
+    ) -> None:
+        self.view = view
+        self._tape = tape
+        self._at = at
+        self.unmoved: dict[int, tf.Tensor] = {}
+        self._explained, self._wrt_calls = view.chosen_layers()
+        self.rewirer = Rewirer(view.rule) if view.rule is not None else None
+        self._graph: Any = None
+        self.wrt: list[tf.Tensor] = []
+        self.explained: tf.Tensor | None = None
+        self.activation: str | None = None
+        own = getattr(self._explained.layer, "data_format", None) if self._explained else None
+        self.channel_axis = (
+            view.channel_axis if own is None else 1 if own == "channels_first" else -1
+        )
+
+    @tf.autograph.experimental.do_not_convert
+    def __call__(self, inputs: Structure) -> tf.Tensor:
+        """Return f(x) in the current graph."""
+        output, calls = self._run(inputs, [self._explained.layer] if self._explained else [])
+        if self._explained is not None:
+            output = one_call(self._explained, calls, self._graph)
+        names = keras_compat.output_names(self.view.model) if self._explained is None else []
+        output = choose_output(output, self.view.output, names)
+        if self.view.logits:
+            output = before_final_activation(output)
+        else:
+            self.activation = final_activation(output)
+        self.explained = output
+        return tf.cast(output, tf.float32) if output.dtype in _HALF else output
+
+    @tf.autograph.experimental.do_not_convert
+    def layers(self, inputs: Structure) -> Callable[[Any], tf.Tensor]:
+        """Run the model once, and return a function from a layer's path to its output."""
+        model = self.view.model
+        inner = list(keras_compat.all_layers(model))[1:] if keras_compat.is_layer(model) else []
+        _, calls = self._run(inputs, inner)
+        graph = self._graph
+
+        def output_of(path: Any) -> tf.Tensor:
+            output = one_call(layer_paths.find(model, path), calls, graph)
+            return tf.cast(output, tf.float32) if output.dtype in _HALF else output
+
+        return output_of
+
+    def _run(self, inputs: Structure, layers: list[Any]) -> tuple[Any, dict[int, list[Any]]]:
+        """Run the model; return its output, and those of each call of `layers` by their id."""
+        self._graph = tf.compat.v1.get_default_graph()
+        model = self.view.model
+        given, for_model, _ = arrange(inputs, self.view.inputs)
+        flat = [self.view.cast(position, value) for position, value in enumerate(given)]
+        calls: dict[int, list[Any]] = {}
+
+        def see(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+            output = original(*args, **kwargs)
+            number = len(calls.setdefault(id(layer), []))
+            wanted = positions_wanted(self._wrt_calls, layer, number)
+            if self._tape is not None and wanted:
+                output = self._watch(output, wanted)
+            calls[id(layer)].append(output)
+            return output
+
+        seen = [*layers, *(call.layer for call in self._wrt_calls)]
+        unique = list({id(layer): layer for layer in seen}.values())
+        rewired = contextlib.nullcontext() if self.rewirer is None else self.rewirer.forward(model)
+        with (
+            wrapping.TRACING,
+            rewired,
+            equivalents.replacing_layers(model, self.view.fold_batch_norm, self._tape is not None),
+            wrapping.calls_passed_through(unique, see),
+        ):
+            output = invoke(model, pack(for_model, flat))
+        if self._tape is not None and self._wrt_calls:
+            if self.wrt:
+                raise InvalidOperatorError(
+                    "an operator that calls f once when `wrt_layer` is given",
+                    "one that calls it several times",
+                    "Compute f(x) once and use the result, or differentiate to the inputs.",
+                )
+            self.wrt = [one_tensor(call, calls, self._graph) for call in self._wrt_calls]
+        return output, calls
+
+    @property
+    def output_shape(self) -> tf.TensorShape:
+        """The static shape of the last f(x)."""
+        return tf.TensorShape(None) if self.explained is None else self.explained.shape
+
+    @contextlib.contextmanager
+    def backward(self, sources: Sequence[tf.Tensor], scores: tf.Tensor) -> Iterator[None]:
+        """Differentiate `scores` to `sources` in this block, under the backprop modifier if any."""
+        if self.rewirer is None:
+            yield
+        else:
+            with self.rewirer.backward(sources, scores, self.explained):
+                yield
+
+    @property
+    def rewiring(self) -> Rewiring | None:
+        """What the backprop modifier did, if there is one."""
+        return None if self.rewirer is None else self.rewirer.done
+
+    def _watch(self, output: Any, positions: Sequence[int]) -> tf.Tensor:
+        if not isinstance(output, tf.Tensor):
+            return output  # refused when the model has run: Keras rewrites errors of its layers
+        self.unmoved.update(dict.fromkeys(positions, output))
+        output = tf.identity(output if self._at is None else self._at(positions[0], output))
+        assert self._tape is not None
+        self._tape.watch(output)
+        return output
+
+
+def one_call(wanted: LayerCall, calls: dict[int, list[Any]], graph: Any) -> Any:
+    """Return the output of the call of a layer that is wanted.
+
+    Parameters
+    ----------
+    wanted
+        The layer, and which of its calls.
+    calls
+        The outputs of the calls of each layer, by its id.
+    graph
+        The graph in which the model ran.
+
+    Raises
+    ------
+    InvalidModelError
+        If the layer was not called, was called in another graph, or several times and none of
+        them was chosen.
+    LayerNotFoundError
+        If it was not called so often.
+    """
+    path = wanted.path
+    outputs = calls.get(id(wanted.layer), [])
+    if not outputs:
+        raise InvalidModelError(
+            f"the layer {path!r} to be called when the model runs",
+            "a model that does not call it, or calls it where it cannot be seen",
+            "Choose another layer. An input layer is not called; a function that TensorFlow "
+            "compiled before hides the layers inside it.",
+        )
+    if any(part.graph is not graph for part in leaves(outputs) if hasattr(part, "graph")):
+        raise InvalidModelError(
+            f"the layer {path!r} to be called in the model's own graph",
+            "a call inside a loop, a branch or a compiled function",
+            "Choose the layer that contains the loop.",
+        )
+    if wanted.call is None and len(outputs) > 1:
+        raise InvalidModelError(
+            f"the layer {path!r} to be called once",
+            f"{len(outputs)} calls",
+            f"Choose one of them: {path + ':0'!r} to {path + f':{len(outputs) - 1}'!r}.",
+        )
+    number = wanted.call or 0
+    if number >= len(outputs):
+        raise LayerNotFoundError(
+            f"a call of {path!r} between 0 and {len(outputs) - 1}",
+            f"{number}",
+            f"Choose one of {path + ':0'!r} to {path + f':{len(outputs) - 1}'!r}.",
+        )
+    return outputs[number]
+
+
+def one_tensor(wanted: LayerCall, calls: dict[int, list[Any]], graph: Any) -> tf.Tensor:
+    """Return the output of the call that is wanted, which must be one tensor."""
+    output = one_call(wanted, calls, graph)
+    if not isinstance(output, tf.Tensor):
+        raise InvalidModelError(
+            "a `wrt_layer` that returns one tensor",
+            f"{wanted.path!r}, which returns a {type(output).__name__}",
+            "Name a layer before or after it.",
+        )
+    return output
+
+
+def positions_wanted(calls: list[LayerCall], layer: Any, number: int) -> list[int]:
+    """Return which of `calls` are the one of `layer` with that number."""
+    return [
+        position
+        for position, call in enumerate(calls)
+        if call.layer is layer and call.call in (None, number)
+    ]
+
+
+def choose_output(outputs: Any, choice: int | str | None, names: list[str]) -> tf.Tensor:
+    """Return one of what a model (or layer) returns.
+
+    Parameters
+    ----------
+    outputs
+        A tensor, or a list, tuple or dict of them.
+    choice
+        An index, a name or a key; ``None`` where there is nothing to choose.
+    names
+        The names of the outputs of a list, where they have any.
+
+    Raises
+    ------
+    InvalidModelError
+        If there are several and none is chosen, or what is chosen is no tensor.
+    InvalidParameterError
+        If there is no such output.
+    """
+    if isinstance(outputs, tf.Tensor):
+        if choice not in (None, 0, -1) and choice not in names:
+            raise InvalidParameterError(
+                "no `output`, because what is explained is one tensor",
+                repr(choice),
+                "Leave `output` out.",
+            )
+        return outputs
+    if isinstance(outputs, dict):
+        names = list(outputs)
+        flat = list(outputs.values())
+    elif isinstance(outputs, (list, tuple)):
+        flat = list(outputs)
+    else:
+        raise InvalidModelError(
+            "a model that returns tensors",
+            f"one that returns a {type(outputs).__name__}",
+            "Wrap it in a model that returns one tensor, or choose an `output_layer`.",
+        )
+    if len(flat) == 1 and choice is None:
+        choice = 0
+    if isinstance(choice, int) and -len(flat) <= choice < len(flat):
+        chosen = flat[choice]
+    elif choice in names:
+        chosen = flat[names.index(choice)]
+    else:
+        offered = ", ".join(map(repr, names)) or f"0 to {len(flat) - 1}"
+        error = InvalidModelError if choice is None else InvalidParameterError
+        raise error(
+            f"one of the {len(flat)} outputs to be chosen",
+            "none" if choice is None else repr(choice),
+            f"Pass `output=`, one of {offered}.",
+        )
+    if not isinstance(chosen, tf.Tensor):
+        raise InvalidModelError(
+            "an output that is one tensor",
+            f"a {type(chosen).__name__}",
+            "Choose an `output_layer`, or wrap the model in one that returns that tensor.",
+        )
+    return chosen
