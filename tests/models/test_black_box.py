@@ -8,7 +8,12 @@ from reference import central_differences
 from xplique_sal._data.structures import Explained, pack
 from xplique_sal.attributions import Occlusion, Rise
 from xplique_sal.attributions.base import BlackBoxExplainer
-from xplique_sal.errors import InvalidInputError, InvalidModelError, InvalidTargetError
+from xplique_sal.errors import (
+    InvalidInputError,
+    InvalidModelError,
+    InvalidParameterError,
+    InvalidTargetError,
+)
 
 
 class CentralDifferences(BlackBoxExplainer):
@@ -212,7 +217,8 @@ def test_a_function_gets_arrays_in_the_precision_that_they_came_in(rng):
 @pytest.mark.parametrize(
     "output, message",
     [
-        (lambda x: [np.zeros((len(x), 2)), np.zeros((len(x), 3))], "one array"),
+        (lambda x: [np.zeros((len(x), 2)), np.zeros((len(x), 3))], "`output=`, one of 0 to 1"),
+        (lambda x: {"a": np.zeros(len(x)), "b": np.zeros(len(x))}, "`output=`, one of 'a', 'b'"),
         (lambda x: np.zeros((2, len(x))), "one row of outputs"),
         (lambda x: 1.0, "one row of outputs"),
         (lambda x: None, "numbers"),
@@ -366,3 +372,75 @@ def test_a_quantised_tflite_model_is_explained_in_real_numbers(rng, dtype):
     np.testing.assert_allclose(of_levels, maps, atol=1e-6)
     with pytest.raises(InvalidInputError, match="levels"):
         Occlusion(interpreter)(levels.astype("int32"), 1)
+
+
+def two_heads(keras):
+    inputs = keras.layers.Input((4,))
+    kind = keras.layers.Dense(3, activation="softmax", name="kind")(inputs)
+    return keras.Model(inputs, [kind, keras.layers.Dense(2, name="age")(inputs)])
+
+
+ONE_BY_ONE = {"patch_size": 1, "patch_stride": 1}
+
+
+def test_one_of_several_outputs_layers_or_the_logits(keras, rng):
+    model, x = two_heads(keras), rng.normal(size=(5, 4)).astype("float32")
+    kind, age = (model.get_layer(name).get_weights()[0] for name in ("kind", "age"))
+    for choice in (1, -1, "age"):
+        maps = Occlusion(model, output=choice, **ONE_BY_ONE)(x, 1)
+        np.testing.assert_allclose(maps, x * age[:, 1], atol=1e-5)
+    maps = Occlusion(model, output_layer="age", **ONE_BY_ONE)(x, 0)
+    np.testing.assert_allclose(maps, x * age[:, 0], atol=1e-5)
+    maps = Occlusion(model, output="kind", logits=True, **ONE_BY_ONE)(x, 2)
+    np.testing.assert_allclose(maps, x * kind[:, 2], atol=1e-5)
+    of_kind = Rise(keras.Model(model.input, model.get_layer("kind").output), nb_samples=9, seed=0)
+    maps = Rise(model, nb_samples=9, seed=0, output="kind")(x, 1)
+    np.testing.assert_allclose(maps, of_kind(x, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "outputs, choice",
+    [
+        (lambda a, b: [a, b], 1),
+        (lambda a, b: (a, b), -1),
+        (lambda a, b: {"a": a, "b": b}, "b"),
+        (lambda a, b: {"b": b}, None),
+        (lambda a, b: [tf.constant(a), tf.constant(b)], 1),
+        (lambda a, b: b, 0),
+    ],
+)
+def test_one_of_what_a_function_returns(rng, outputs, choice):
+    x, weights = rng.normal(size=(5, 4)), rng.normal(size=(4, 3))
+
+    def f(rows):
+        rows = np.asarray(rows)
+        return outputs(rows @ weights[:, :2], rows @ weights)
+
+    maps = Occlusion(f, output=choice, **ONE_BY_ONE)(x, 2)
+    np.testing.assert_allclose(maps, x * weights[:, 2], atol=1e-5)
+
+
+def test_outputs_that_a_function_does_not_have(rng):
+    x = rng.normal(size=(5, 4))
+    with pytest.raises(InvalidParameterError, match=r"'c'.*one of 'a', 'b'"):
+        Occlusion(lambda x: {"a": x, "b": x}, output="c")(x, 0)
+    with pytest.raises(InvalidParameterError, match="Leave `output` out"):
+        Occlusion(np.asarray, output=1)(x, 0)
+    with pytest.raises(InvalidParameterError, match="an index, a name or a dict key"):
+        Occlusion(np.asarray, output=1.5)
+    for option in ({"output_layer": "dense"}, {"logits": True}):
+        with pytest.raises(InvalidModelError, match="returns what is to be explained"):
+            Occlusion(np.asarray, **option)
+
+
+@lite
+def test_outputs_of_a_tflite_model_have_the_names_of_its_signature(rng):
+    import tf_keras as keras
+
+    model, x = two_heads(keras), rng.normal(size=(5, 4)).astype("float32")
+    interpreter = interpreter_of(model)
+    weights = model.get_layer("age").get_weights()[0]
+    maps = Occlusion(interpreter, output="age", **ONE_BY_ONE)(x, 1)
+    np.testing.assert_allclose(maps, x * weights[:, 1], atol=1e-5)
+    with pytest.raises(InvalidModelError, match="one of 'age', 'kind'"):
+        Occlusion(interpreter, **ONE_BY_ONE)(x, 1)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from xplique_sal._data.structures import Skeleton, Structure, leaves, pack, skeleton_of
+from xplique_sal._models.outputs import check_choice, choose_output
 from xplique_sal._models.tflite import InterpreterFunction, is_interpreter
 from xplique_sal.errors import InvalidModelError
 
@@ -23,6 +24,8 @@ class PlainFunction:
     model
         In this order: a TFLite interpreter; an object with `predict_proba`; any callable; an
         object with `predict`. It is given NumPy arrays.
+    output
+        Of several outputs, the one to explain, by index, name or dict key.
 
     Raises
     ------
@@ -34,8 +37,10 @@ class PlainFunction:
     is_built = True
     channel_axis = -1
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, output: int | str | None = None) -> None:
+        check_choice(output)
         self._function, self._gives_labels = _function_of(model)
+        self._output = output
         self._name = type(model).__name__
 
     def build(self, sample: Sequence[Any], skeleton: Skeleton) -> None:
@@ -65,12 +70,12 @@ class PlainFunction:
         return self._checked(self._function(pack(skeleton_of(inputs), arrays)), len(arrays[0]))
 
     def _checked(self, output: Any, count: int) -> tf.Tensor:
-        if isinstance(output, (list, tuple)) and any(np.ndim(part) > 1 for part in output):
-            raise InvalidModelError(
-                "a function that returns one array",
-                f"a {type(output).__name__} of {len(output)}",
-                "Pass a function that returns the output to explain: lambda x: f(x)[0].",
-            )
+        # A list of numbers, or of rows of them, is one array.
+        is_several = isinstance(output, (list, tuple)) and any(np.ndim(part) > 1 for part in output)
+        if is_several or isinstance(output, dict) or self._output is not None:
+            if not isinstance(output, (dict, list, tuple)):
+                output = np.asarray(output)
+            output = choose_output(output, self._output, [], (np.ndarray, tf.Tensor, np.generic))
         try:
             tensor = tf.convert_to_tensor(output)
         except (TypeError, ValueError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xplique_sal._data.structures import Structure, leaves
-from xplique_sal.errors import InvalidInputError, InvalidModelError
+from xplique_sal.errors import InvalidInputError
 
 _METHODS = ("get_input_details", "resize_tensor_input", "allocate_tensors", "invoke")
 
@@ -20,7 +20,10 @@ def is_interpreter(model: Any) -> bool:
 
 
 class InterpreterFunction:
-    """The function f of a TFLite interpreter: any number of samples to its only output.
+    """The function f of a TFLite interpreter: any number of samples to its output.
+
+    Several outputs are a dict, by the names that the signature of the TFLite model has for them, or
+    else by those of its tensors.
 
     Where the number of samples is open in the TFLite model, its inputs are resized; elsewhere the
     samples are run in pieces of the number that it takes. Of a quantised input, floats are the real
@@ -34,14 +37,8 @@ class InterpreterFunction:
     """
 
     def __init__(self, interpreter: Any) -> None:
-        outputs = interpreter.get_output_details()
-        if len(outputs) != 1:
-            raise InvalidModelError(
-                "an interpreter with one output",
-                f"one with {len(outputs)}",
-                "Pass a function that runs it and returns the output to explain.",
-            )
         self._interpreter = interpreter
+        self._names = _names_of_outputs(interpreter)
 
     def cast(self, position: int, array: np.ndarray) -> np.ndarray:
         """Return an input as real numbers, or as the integers that are no levels of real ones.
@@ -65,7 +62,7 @@ class InterpreterFunction:
             )
         return _real(array, detail) if array.dtype == dtype else array
 
-    def __call__(self, inputs: Structure) -> np.ndarray:
+    def __call__(self, inputs: Structure) -> np.ndarray | dict[str, np.ndarray]:
         """Return f(x) for a batch of NumPy arrays, (N, ...)."""
         # Anew at each call: the details hold the shapes, which others may have changed.
         details = self._interpreter.get_input_details()
@@ -78,7 +75,8 @@ class InterpreterFunction:
                 self._run([array[start : start + size] for array in arrays], details, size)
                 for start in range(0, count, size)
             ]
-        return np.concatenate(parts)[:count]
+        outputs = [np.concatenate(pieces)[:count] for pieces in zip(*parts, strict=True)]
+        return outputs[0] if len(outputs) == 1 else dict(zip(self._names, outputs, strict=True))
 
     def _checked(self, inputs: Structure, details: Sequence[Any]) -> list[np.ndarray]:
         names = ", ".join(repr(detail["name"]) for detail in details)
@@ -107,7 +105,7 @@ class InterpreterFunction:
                 )
         return arrays
 
-    def _run(self, arrays: list[np.ndarray], details: Sequence[Any], size: int) -> np.ndarray:
+    def _run(self, arrays: list[np.ndarray], details: Sequence[Any], size: int) -> list[np.ndarray]:
         for array, detail in zip(arrays, details, strict=True):
             self._resize(detail, (size, *array.shape[1:]))
         self._interpreter.allocate_tensors()
@@ -117,8 +115,10 @@ class InterpreterFunction:
                 array = np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
             self._interpreter.set_tensor(detail["index"], _quantised(array, detail))
         self._interpreter.invoke()
-        (output,) = self._interpreter.get_output_details()
-        return _real(self._interpreter.get_tensor(output["index"]), output)
+        return [
+            _real(self._interpreter.get_tensor(output["index"]), output)
+            for output in self._interpreter.get_output_details()
+        ]
 
     def _resize(self, detail: Any, shape: Sequence[int]) -> None:
         now = next(
@@ -143,6 +143,21 @@ class InterpreterFunction:
                 for detail, value in zip(details, values, strict=True):
                     self._interpreter.set_tensor(detail["index"], value)
                 self._interpreter.invoke()
+
+
+def _names_of_outputs(interpreter: Any) -> list[str]:
+    """Return the names of an interpreter's outputs in order: its only signature's, if it has one.
+
+    Signatures name the outputs of the model that was converted; tensors have numbers.
+    """
+    names = {}
+    with contextlib.suppress(Exception):  # older runtimes know no signatures
+        (signature,) = interpreter.get_signature_list()
+        runner = interpreter.get_signature_runner(signature)
+        details = runner.get_output_details()
+        names = {detail["index"]: name for name, detail in details.items()}
+    outputs = interpreter.get_output_details()
+    return [names.get(output["index"], output["name"]) for output in outputs]
 
 
 def _signature(detail: Any) -> Sequence[int]:

@@ -12,6 +12,7 @@ from xplique_sal._data.arrange import arrange
 from xplique_sal._data.structures import Structure, leaves, pack
 from xplique_sal._models.cheaper import equivalents
 from xplique_sal._models.invoke import invoke
+from xplique_sal._models.outputs import choose_output
 from xplique_sal._models.rules.rewiring import Rewirer, Rewiring
 from xplique_sal._tracing import keras_compat, layer_paths, wrapping
 from xplique_sal._tracing.graphs import before_final_activation, final_activation
@@ -19,7 +20,6 @@ from xplique_sal._tracing.layer_paths import LayerCall
 from xplique_sal.errors import (
     InvalidModelError,
     InvalidOperatorError,
-    InvalidParameterError,
     LayerNotFoundError,
 )
 
@@ -243,64 +243,3 @@ def positions_wanted(calls: list[LayerCall], layer: Any, number: int) -> list[in
         for position, call in enumerate(calls)
         if call.layer is layer and call.call in (None, number)
     ]
-
-
-def choose_output(outputs: Any, choice: int | str | None, names: list[str]) -> tf.Tensor:
-    """Return one of what a model (or layer) returns.
-
-    Parameters
-    ----------
-    outputs
-        A tensor, or a list, tuple or dict of them.
-    choice
-        An index, a name or a key; ``None`` where there is nothing to choose.
-    names
-        The names of the outputs of a list, where they have any.
-
-    Raises
-    ------
-    InvalidModelError
-        If there are several and none is chosen, or what is chosen is no tensor.
-    InvalidParameterError
-        If there is no such output.
-    """
-    if isinstance(outputs, tf.Tensor):
-        if choice not in (None, 0, -1) and choice not in names:
-            raise InvalidParameterError(
-                "no `output`, because what is explained is one tensor",
-                repr(choice),
-                "Leave `output` out.",
-            )
-        return outputs
-    if isinstance(outputs, dict):
-        names = list(outputs)
-        flat = list(outputs.values())
-    elif isinstance(outputs, (list, tuple)):
-        flat = list(outputs)
-    else:
-        raise InvalidModelError(
-            "a model that returns tensors",
-            f"one that returns a {type(outputs).__name__}",
-            "Wrap it in a model that returns one tensor, or choose an `output_layer`.",
-        )
-    if len(flat) == 1 and choice is None:
-        choice = 0
-    if isinstance(choice, int) and -len(flat) <= choice < len(flat):
-        chosen = flat[choice]
-    elif choice in names:
-        chosen = flat[names.index(choice)]
-    else:
-        offered = ", ".join(map(repr, names)) or f"0 to {len(flat) - 1}"
-        error = InvalidModelError if choice is None else InvalidParameterError
-        raise error(
-            f"one of the {len(flat)} outputs to be chosen",
-            "none" if choice is None else repr(choice),
-            f"Pass `output=`, one of {offered}.",
-        )
-    if not isinstance(chosen, tf.Tensor):
-        raise InvalidModelError(
-            "an output that is one tensor",
-            f"a {type(chosen).__name__}",
-            "Choose an `output_layer`, or wrap the model in one that returns that tensor.",
-        )
-    return chosen

@@ -11,11 +11,12 @@ from xplique_sal._data.arrange import arrange
 from xplique_sal._data.structures import ModelInputs, Skeleton, Structure, pack
 from xplique_sal._models.black_box import PlainFunction
 from xplique_sal._models.invoke import check_model, is_differentiable
+from xplique_sal._models.outputs import check_choice
 from xplique_sal._models.rules import rectifiers
 from xplique_sal._models.traced import TracedModel
 from xplique_sal._tracing import keras_compat, layer_paths, programs, wrapping
 from xplique_sal._tracing.layer_paths import LayerCall
-from xplique_sal.errors import InvalidParameterError
+from xplique_sal.errors import InvalidModelError, InvalidParameterError
 
 
 class ModelView:
@@ -51,12 +52,7 @@ class ModelView:
         fold_batch_norm: bool = True,
     ) -> None:
         check_model(model)
-        if isinstance(output, bool) or not isinstance(output, (int, str, type(None))):
-            raise InvalidParameterError(
-                "`output` as an index, a name or a dict key",
-                repr(output),
-                "Pass an int, a string or None.",
-            )
+        check_choice(output)
         self.model = model
         self.output_layer = output_layer
         self.output = output
@@ -226,8 +222,28 @@ def _batch_of(size: int | None, tensors: Sequence[tf.Tensor]) -> list[tf.TensorS
     return [tf.TensorSpec([size, *tensor.shape[1:]], tensor.dtype) for tensor in tensors]
 
 
-def function_of(model: Any) -> ModelView | PlainFunction:
-    """Return the function f of any model that can be called."""
+def function_of(
+    model: Any,
+    *,
+    output_layer: int | str | None = None,
+    output: int | str | None = None,
+    logits: bool = False,
+) -> ModelView | PlainFunction:
+    """Return the function f of any model that can be called.
+
+    Raises
+    ------
+    InvalidModelError
+        If it can not, or has no layers or logits of which one is asked for.
+    """
     if isinstance(model, (ModelView, PlainFunction)):
         return model
-    return ModelView(model) if is_differentiable(model) else PlainFunction(model)
+    if is_differentiable(model):
+        return ModelView(model, output_layer=output_layer, output=output, logits=logits)
+    if output_layer is not None or logits:
+        raise InvalidModelError(
+            "a model that TensorFlow runs, for `output_layer` or `logits`",
+            f"an object of type {type(model).__name__}",
+            "Pass a function that returns what is to be explained.",
+        )
+    return PlainFunction(model, output)

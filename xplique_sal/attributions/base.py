@@ -52,6 +52,15 @@ class BlackBoxExplainer(abc.ABC):
         The score to explain: a callable g(f, x, y) that returns one score for each sample, (N,);
         a member of `Tasks` or a task's name. ``None`` is Σ f(x)·y over the outputs. One that
         returns a scalar for its whole batch is given one sample at a time.
+    output_layer
+        What is explained: ``None`` is the model's output; an integer indexes ``model.layers``; a
+        string is a layer's name, or a path through nested models such as ``"backbone/conv5"``.
+        ``"name:1"`` is the second call of a layer that is called more than once.
+    output
+        Of a model with several outputs, the one to explain, by index, name or dict key.
+    logits
+        Explain the score before a final softmax, sigmoid or log-softmax, also where a layer has
+        it fused in or other layers move its values.
 
     Raises
     ------
@@ -79,12 +88,18 @@ class BlackBoxExplainer(abc.ABC):
         model: Any,
         batch_size: int | str | None = 64,
         operator: Operator | str | None = None,
+        *,
+        output_layer: int | str | None = None,
+        output: int | str | None = None,
+        logits: bool = False,
     ) -> None:
         self._bound = BatchSize(batch_size)
         self._operator = operators.resolve(operator)
         self._warned: set[str] = set()
         #: f: callable on a batch, returning what is explained.
-        self.model: ModelView | PlainFunction = function_of(model)
+        self.model: ModelView | PlainFunction = function_of(
+            model, output_layer=output_layer, output=output, logits=logits
+        )
 
     @property
     def batch_size(self) -> int | None:
@@ -361,18 +376,9 @@ class WhiteBoxExplainer(BlackBoxExplainer):
     model
         A tf-keras or Keras 3 model of any kind (functional, sequential, subclassed, nested, with
         several inputs or outputs), a `tf.Module`, or a loaded SavedModel. It is never changed.
-    output_layer
-        What is explained: ``None`` is the model's output; an integer indexes ``model.layers``; a
-        string is a layer's name, or a path through nested models such as ``"backbone/conv5"``.
-        ``"name:1"`` is the second call of a layer that is called more than once.
     reducer
         How the channels of images are reduced: ``"max"``, ``"mean"``, ``"min"``, ``"sum"`` or
         ``None``.
-    output
-        Of a model with several outputs, the one to explain, by index, name or dict key.
-    logits
-        Explain the score before a final softmax, sigmoid or log-softmax, also where a layer has
-        it fused in or other layers move its values.
     wrt_layer
         A layer, or a list of them, named as `output_layer`: differentiate with respect to its
         output instead of the input.

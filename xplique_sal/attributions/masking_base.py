@@ -37,8 +37,9 @@ class MaskingExplainer(BlackBoxExplainer):
         operator: Operator | str | None,
         value: Any,
         value_name: str,
+        **options: Any,
     ) -> None:
-        super().__init__(model, batch_size, operator)
+        super().__init__(model, batch_size, operator, **options)
         self._value = HiddenValue(value, value_name)
         self._run_of = ScoreRun(self.model, self._operator, self._bound)
 

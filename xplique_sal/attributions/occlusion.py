@@ -57,8 +57,9 @@ class Occlusion(MaskingExplainer):
         patch_size: int | Sequence[int] = 3,
         patch_stride: int | Sequence[int] = 3,
         occlusion_value: Any = 0.0,
+        **options: Any,
     ) -> None:
-        super().__init__(model, batch_size, operator, occlusion_value, "occlusion_value")
+        super().__init__(model, batch_size, operator, occlusion_value, "occlusion_value", **options)
         self._size = positive_lengths(patch_size, "patch_size")
         self._stride = positive_lengths(patch_stride, "patch_stride")
 

@@ -73,8 +73,9 @@ class Rise(MaskingExplainer):
         mask_value: Any = 0.0,
         *,
         seed: int | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(model, batch_size, operator, mask_value, "mask_value")
+        super().__init__(model, batch_size, operator, mask_value, "mask_value", **options)
         count = positive_lengths(nb_samples, "nb_samples")
         if not isinstance(count, int):
             raise InvalidParameterError("`nb_samples` as one integer", repr(count), "Pass one.")
