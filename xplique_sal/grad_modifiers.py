@@ -10,7 +10,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from xplique_sal._data.structures import GradientModifier
-from xplique_sal._tracing.programs import weakly_referable
+from xplique_sal._tracing.held import weakly_referable
 from xplique_sal.errors import InvalidParameterError
 
 _EPSILON = 1e-7

@@ -22,7 +22,7 @@ from xplique_sal._data.outputs import (
     weighted_score,
 )
 from xplique_sal._data.structures import Operator, Structure
-from xplique_sal._tracing.programs import weakly_referable
+from xplique_sal._tracing.held import weakly_referable
 from xplique_sal.errors import InvalidOperatorError
 
 

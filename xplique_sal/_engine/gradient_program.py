@@ -18,7 +18,8 @@ from xplique_sal._models.devices import Device
 from xplique_sal._models.traced import TracedModel
 from xplique_sal._models.view import ModelView
 from xplique_sal._tracing import loops, programs
-from xplique_sal._tracing.programs import Held, Program
+from xplique_sal._tracing.held import HeldCallable
+from xplique_sal._tracing.programs import Program
 
 
 class ScoreGradient:
@@ -103,8 +104,8 @@ class ScoreGradient:
         request = (
             "outputs" if several else "score",
             *self._view.key,
-            Held(self._operator),
-            None if self._modifier is None else Held(self._modifier),
+            HeldCallable(self._operator),
+            None if self._modifier is None else HeldCallable(self._modifier),
             self._reducer,
             samples.for_user,
             samples.for_targets,

@@ -16,7 +16,8 @@ from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._models.traced import TracedModel
 from xplique_sal._models.view import ModelView
 from xplique_sal._tracing import loops, programs
-from xplique_sal._tracing.programs import Held, Program
+from xplique_sal._tracing.held import HeldCallable
+from xplique_sal._tracing.programs import Program
 
 
 class Question(NamedTuple):
@@ -92,7 +93,7 @@ def compiled(
     request = (
         "forward scores",
         *view.key,
-        None if question.operator is None else Held(question.operator),
+        None if question.operator is None else HeldCallable(question.operator),
         samples.for_user,
         question.for_targets,
         is_looped,

@@ -15,6 +15,7 @@ from xplique_sal._models.outputs import check_choice
 from xplique_sal._models.rules import rectifiers
 from xplique_sal._models.traced import TracedModel
 from xplique_sal._tracing import keras_compat, layer_paths, programs, wrapping
+from xplique_sal._tracing.held import HeldCallable
 from xplique_sal._tracing.layer_paths import LayerCall
 from xplique_sal.errors import InvalidModelError, InvalidParameterError
 
@@ -83,7 +84,7 @@ class ModelView:
         layer = None if explained is None else (id(explained.layer), explained.call)
         rule = None
         if self.rule is not None:
-            rule = programs.Held(getattr(self.rule, "function", self.rule))
+            rule = HeldCallable(getattr(self.rule, "function", self.rule))
         return (layer, calls, self.output, self.logits, self.fold_batch_norm, rule)
 
     @property

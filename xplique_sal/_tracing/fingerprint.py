@@ -1,4 +1,4 @@
-"""What a trace of a model depends on besides its weights, and how to leave it as it was."""
+"""What a trace of a model depends on besides its weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import types
 import weakref
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ import tensorflow as tf
 from xplique_sal._tracing import keras_compat
 
 _SCALARS = frozenset({bool, int, str, type(None)})
-_PLAIN = (bool, int, str, bytes, type(None), complex, tf.DType, tf.TensorShape)
+PLAIN = (bool, int, str, bytes, type(None), complex, tf.DType, tf.TensorShape)
 #: Objects of these libraries are told apart by identity; a user's own are looked into.
 _LIBRARIES = (*keras_compat.NAMES, "tensorflow", "numpy", "builtins", "functools", "threading")
 _DEPTH = 4
@@ -168,7 +168,7 @@ class Fingerprint:
                 self._immortal.append(value)
 
     def _describe(self, value: Any, parts: list[Any], depth: int) -> None:
-        if type(value) in _SCALARS or isinstance(value, _PLAIN):
+        if type(value) in _SCALARS or isinstance(value, PLAIN):
             parts.append(value)
         elif isinstance(value, (float, np.generic)):
             parts.append(repr(value))
@@ -206,7 +206,7 @@ def _can_change(value: Any) -> bool:
         return False
     if isinstance(value, (list, tuple, Mapping, Set, np.ndarray)) or _is_users_own(value):
         return True
-    return not isinstance(value, (*_PLAIN, float, np.generic)) and not _is_referable(value)
+    return not isinstance(value, (*PLAIN, float, np.generic)) and not _is_referable(value)
 
 
 def _is_referable(value: Any) -> bool:
@@ -223,33 +223,3 @@ def _is_users_own(value: Any) -> bool:
         return False
     module = type(value).__module__ or ""
     return hasattr(value, "__dict__") and module.split(".")[0] not in _LIBRARIES
-
-
-@contextlib.contextmanager
-def kept(model: Any) -> Iterator[None]:
-    """Leave every attribute of a model as it was before the block.
-
-    A `call` may set attributes: the last attention map, a counter. What a trace would leave there
-    is a symbolic tensor that nobody can read, or a count of calls that the user never made.
-    """
-    everyone = [owner for owner, _ in owners(model)]
-    layers = [owner for owner in everyone if keras_compat.is_layer(owner)]
-    saved = [(owner, dict(vars(owner))) for owner in everyone if hasattr(owner, "__dict__")]
-    with keras_compat.losses_kept(layers):
-        try:
-            yield
-        finally:
-            for owner, before in saved:
-                _restore(owner, before)
-
-
-def _restore(owner: Any, before: dict[str, Any]) -> None:
-    now = keras_compat.user_attributes(owner) if keras_compat.is_layer(owner) else vars(owner)
-    for name, value in list(now.items()):
-        if not isinstance(value, (*_PLAIN, float, tf.Tensor, np.ndarray, list, tuple, dict)):
-            continue  # a layer or variable that `call` made for good
-        # Past `__setattr__`, which would track the value.
-        if name not in before:
-            object.__delattr__(owner, name)
-        elif value is not before[name]:
-            object.__setattr__(owner, name, before[name])

@@ -7,20 +7,22 @@ kept is the graph alone.
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import inspect
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from xplique_sal._tracing.fingerprint import Fingerprint, kept
-from xplique_sal._tracing.graphs import written_resources
+from xplique_sal._tracing.fingerprint import Fingerprint
+from xplique_sal._tracing.held import HeldCallable
+from xplique_sal._tracing.restoring import (
+    attributes_restored,
+    changed_variables,
+    values_restored,
+)
 from xplique_sal._tracing.wrapping import TRACING
-from xplique_sal.errors import InvalidModelError, XpliqueSalError
+from xplique_sal.errors import XpliqueSalError
 
 #: How many compiled functions of one model are kept.
 MOST_PROGRAMS = 32
@@ -28,58 +30,6 @@ MOST_PROGRAMS = 32
 _programs: dict[int, _Programs] = {}
 _lock = threading.Lock()
 _traces = 0
-
-
-class Held:
-    """A callable in a request: compared by ``==``, held weakly.
-
-    An operator may close over its model; held strongly, it would keep the model alive. A bound
-    method is a new object at each access, and equal to the last one. What a callable holds (the
-    variables that it closes over, its attributes) is compared too: a trace has read it.
-    """
-
-    def __init__(self, target: Callable[..., Any]) -> None:
-        # Of a bound method, which nobody keeps, its two parts.
-        parts = (target.__self__, target.__func__) if inspect.ismethod(target) else (target,)
-        self._parts = [weakref.ref(part) for part in parts]
-        self.look()
-
-    def look(self) -> None:
-        """Remember what the callable holds now."""
-        self._state = Fingerprint.of_callables(
-            part for reference in self._parts if (part := reference()) is not None
-        )
-
-    @property
-    def lives(self) -> bool:
-        """Whether anybody else still holds the callable."""
-        return all(part() is not None for part in self._parts)
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Held)
-            and len(self._parts) == len(other._parts)
-            and all(
-                _are_equal(mine(), others())
-                for mine, others in zip(self._parts, other._parts, strict=True)
-            )
-            and self._state == other._state
-        )
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-def _are_equal(mine: Any, others: Any) -> bool:
-    return mine is not None and (mine is others or bool(mine == others))
-
-
-def weakly_referable(function: Any) -> Any:
-    """Return a callable that does as `function` does, and to which a weak reference can be made."""
-    try:
-        Held(function)
-    except TypeError:
-        return functools.partial(function)
-    return function
 
 
 class Program:
@@ -97,7 +47,7 @@ class Program:
     def __init__(self, function: Any, facts: Any) -> None:
         self._function = function
         self.facts = facts
-        self._state = _state(function)
+        self._state = changed_variables(function)
         self.has_state = bool(self._state)
         self._lock = threading.Lock()
 
@@ -105,7 +55,7 @@ class Program:
         """Run the graph on flat tensors and return what the Python function returned."""
         if not self._state:
             return self._function(*tensors)
-        with self._lock, _restored(self._state):
+        with self._lock, values_restored(self._state):
             return self._function(*tensors)
 
 
@@ -136,7 +86,7 @@ class _Programs:
 
 
 def _can_be_asked(request: tuple[Any, ...]) -> bool:
-    return all(part.lives for part in request if isinstance(part, Held))
+    return all(part.lives for part in request if isinstance(part, HeldCallable))
 
 
 def program(
@@ -153,7 +103,7 @@ def program(
         The model that `build` runs. The program lives no longer than it.
     request
         What tells this program from the model's others: comparable by ``==``, with callables as
-        `Held`. The signature is added to it.
+        `HeldCallable`. The signature is added to it.
     build
         Takes the tensors of `signature`; returns a structure of tensors, and the facts.
     signature
@@ -170,8 +120,8 @@ def program(
         if known is None:
             known = _trace(model, build, signature)
             for part in request:
-                if isinstance(part, Held):
-                    part.look()  # the trace may have changed it: a counter of calls, say
+                if isinstance(part, HeldCallable):
+                    part.remember()  # the trace may have changed it: a counter of calls, say
             with _lock:
                 _of(model).add(fingerprint, request, known)
         return known
@@ -249,33 +199,8 @@ def _trace(
         facts.append(seen)
         return outputs
 
-    with kept(model):
+    with attributes_restored(model):
         # Only the concrete function is kept: the `tf.function` holds `run`, and so the model.
         function = tf.function(run, autograph=False).get_concrete_function(*signature)
     _traces += 1
     return Program(function, facts[-1])
-
-
-def _state(function: Any) -> list[tf.Variable]:
-    by_handle = {id(variable.handle): variable for variable in function.graph.variables}
-    state = []
-    for resource in written_resources(function.graph):
-        if id(resource) not in by_handle:
-            raise InvalidModelError(
-                "a model whose state can be given back after it was explained",
-                f"one that changes {getattr(resource, 'name', 'a resource')!r}, "
-                "which is not a variable",
-                "Explain a model that only reads its tables and queues.",
-            )
-        state.append(by_handle[id(resource)])
-    return state
-
-
-@contextlib.contextmanager
-def _restored(variables: Sequence[tf.Variable]) -> Iterator[None]:
-    saved = [tf.identity(variable) for variable in variables]
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, saved, strict=True):
-            variable.assign(value)

@@ -13,7 +13,7 @@ from xplique_sal._data.structures import Explained, Operator, Skeleton, Structur
 from xplique_sal._engine.recipe import Place, Points, Sampling
 from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._parameters import is_integer
-from xplique_sal._tracing.programs import Held, weakly_referable
+from xplique_sal._tracing.held import HeldCallable, weakly_referable
 from xplique_sal.attributions.base import WhiteBoxExplainer
 from xplique_sal.errors import InvalidParameterError
 
@@ -35,7 +35,7 @@ class _Path(Sampling):
     @property
     def key(self) -> tuple[Any, ...]:
         """What tells what is traced from what another attribution traces."""
-        return (*super().key, Held(self._baseline) if callable(self._baseline) else None)
+        return (*super().key, HeldCallable(self._baseline) if callable(self._baseline) else None)
 
     def arguments(self, skeleton: Skeleton, count: int) -> list[np.ndarray]:
         """Return the baseline of each source, unless it is a function."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
-from xplique_sal._tracing.programs import weakly_referable
+from xplique_sal._tracing.held import weakly_referable
 from xplique_sal.errors import InvalidParameterError
 
 

@@ -1,0 +1,70 @@
+"""What a trace or a run changes of a model, put back: attributes, losses, variables."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal._tracing import keras_compat
+from xplique_sal._tracing.fingerprint import PLAIN, owners
+from xplique_sal._tracing.graphs import written_resources
+from xplique_sal.errors import InvalidModelError
+
+
+@contextlib.contextmanager
+def attributes_restored(model: Any) -> Iterator[None]:
+    """Leave every attribute of a model as it was before the block.
+
+    A `call` may set attributes: the last attention map, a counter. What a trace would leave there
+    is a symbolic tensor that nobody can read, or a count of calls that the user never made.
+    """
+    everyone = [owner for owner, _ in owners(model)]
+    layers = [owner for owner in everyone if keras_compat.is_layer(owner)]
+    saved = [(owner, dict(vars(owner))) for owner in everyone if hasattr(owner, "__dict__")]
+    with keras_compat.losses_kept(layers):
+        try:
+            yield
+        finally:
+            for owner, before in saved:
+                _restore(owner, before)
+
+
+def _restore(owner: Any, before: dict[str, Any]) -> None:
+    now = keras_compat.user_attributes(owner) if keras_compat.is_layer(owner) else vars(owner)
+    for name, value in list(now.items()):
+        if not isinstance(value, (*PLAIN, float, tf.Tensor, np.ndarray, list, tuple, dict)):
+            continue  # a layer or variable that `call` made for good
+        # Past `__setattr__`, which would track the value.
+        if name not in before:
+            object.__delattr__(owner, name)
+        elif value is not before[name]:
+            object.__setattr__(owner, name, before[name])
+
+
+def changed_variables(function: Any) -> list[tf.Variable]:
+    by_handle = {id(variable.handle): variable for variable in function.graph.variables}
+    state = []
+    for resource in written_resources(function.graph):
+        if id(resource) not in by_handle:
+            raise InvalidModelError(
+                "a model whose state can be given back after it was explained",
+                f"one that changes {getattr(resource, 'name', 'a resource')!r}, "
+                "which is not a variable",
+                "Explain a model that only reads its tables and queues.",
+            )
+        state.append(by_handle[id(resource)])
+    return state
+
+
+@contextlib.contextmanager
+def values_restored(variables: Sequence[tf.Variable]) -> Iterator[None]:
+    saved = [tf.identity(variable) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, saved, strict=True):
+            variable.assign(value)
