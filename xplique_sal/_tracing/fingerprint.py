@@ -76,7 +76,7 @@ class Fingerprint:
                 while name == "call" and own and hasattr(own[0], "replaced_call"):
                     # Another thread is tracing this layer: what counts is what it put aside.
                     own = own[0].replaced_call
-                if own and not _is_symbolic(own[0]):
+                if own and not keras_compat.is_symbolic(own[0]):
                     parts.append(name)
                     self._describe(own[0], parts, _DEPTH)
                     if _can_change(value):
@@ -212,10 +212,6 @@ def _can_change(value: Any) -> bool:
 def _is_referable(value: Any) -> bool:
     """Tell whether there can be weak references to a value."""
     return type(value).__weakrefoffset__ != 0
-
-
-def _is_symbolic(value: Any) -> bool:
-    return isinstance(value, tf.Tensor) and not hasattr(value, "numpy")
 
 
 def _is_users_own(value: Any) -> bool:

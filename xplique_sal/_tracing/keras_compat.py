@@ -33,6 +33,9 @@ NAMES = ("keras", "tf_keras")
 #: How the names of settings end that say how weights are made and trained.
 _OF_TRAINING = ("_initializer", "_regularizer", "_constraint")
 
+#: Where Keras keeps the losses of a call.
+_LOSSES = frozenset({"_losses", "_eager_losses", "_loss_ids"})
+
 _PLAIN = frozenset({bool, int, float, str, type(None)})
 
 
@@ -223,7 +226,9 @@ def inputs_of(layer: Any) -> ModelInputs | None:
     """
     tensors = _attribute(layer, "inputs")
     if tensors:
-        names = getattr(layer, "input_names", None) or [tensor.name for tensor in tensors]
+        names = getattr(layer, "input_names", None) or ()
+        if len(names) != len(tensors):
+            names = [tensor.name for tensor in tensors]
         specs = tuple(
             InputSpec(name, tuple(tensor.shape), tf.as_dtype(tensor.dtype))
             for name, tensor in zip(names, tensors, strict=True)
@@ -232,8 +237,10 @@ def inputs_of(layer: Any) -> ModelInputs | None:
         structure = _attribute(layer, "input")
         if structure is None:
             structure = tensors[0] if len(tensors) == 1 else list(tensors)
-        skeleton = tf.nest.map_structure(lambda tensor: positions[id(tensor)], structure)
-        return ModelInputs(specs, skeleton, _fixed_batch(layer, specs))
+        with contextlib.suppress(KeyError):  # an `input` of other tensors than `inputs`
+            skeleton = tf.nest.map_structure(lambda tensor: positions[id(tensor)], structure)
+            return ModelInputs(specs, skeleton, _fixed_batch(layer, specs))
+        return None
     with contextlib.suppress(Exception):  # a user's own `get_build_config` may do anything
         shape = layer.get_build_config()["input_shape"]
         if all(size is None or isinstance(size, int) for size in shape):
@@ -283,15 +290,20 @@ def is_composite_rectifier(layer: Any) -> bool:
     layers = getattr(_keras_of(layer), "layers", None)
     if layers is None:
         return False
-    if isinstance(layer, layers.PReLU):
+    try:
+        if isinstance(layer, layers.ELU):
+            return float(layer.alpha) != 1.0
+        return isinstance(layer, layers.PReLU) or (
+            isinstance(layer, layers.ReLU) and _has_several_parts(layer)
+        )
+    except AttributeError:  # settings under other names: as one unit it is right in any case
         return True
-    if isinstance(layer, layers.ELU):
-        return float(layer.alpha) != 1.0
-    if isinstance(layer, layers.ReLU):
-        maximum = None if layer.max_value is None else float(layer.max_value)
-        with_slope = float(layer.negative_slope or 0.0) != 0.0 and maximum is not None
-        return maximum not in (None, 6.0) or with_slope or float(layer.threshold or 0.0) != 0.0
-    return False
+
+
+def _has_several_parts(relu: Any) -> bool:
+    maximum = None if relu.max_value is None else float(relu.max_value)
+    with_slope = float(relu.negative_slope or 0.0) != 0.0 and maximum is not None
+    return maximum not in (None, 6.0) or with_slope or float(relu.threshold or 0.0) != 0.0
 
 
 def accepts_training(function: Any) -> bool:
@@ -307,31 +319,48 @@ def losses_kept(layers: list[Any]) -> Iterator[None]:
     """Give every layer back the losses that it held before it was traced.
 
     A layer with an activity regulariser appends to them at each call; what a trace leaves there
-    would be symbolic tensors that nobody can read.
+    would be symbolic tensors that nobody can read. They are looked for in every list that Keras
+    keeps, whatever name a version gives it.
     """
-    names = ("_losses", "_eager_losses", "_loss_ids")
     # Copied item by item: what is restored is the content, in the object that Keras uses then.
     saved = [
-        (layer, name, type(record)(record))
+        (layer, name, list(held))
         for layer in layers
-        for name in names
-        if isinstance(record := getattr(layer, name, None), (list, set))
+        for name in _LOSSES.union(_own_lists(layer))
+        if isinstance(held := getattr(layer, name, None), (list, set))
     ]
     try:
         yield
     finally:
         for layer, name, items in saved:
-            record = getattr(layer, name)
-            if [id(item) for item in record] != [id(item) for item in items]:
+            record: Any = getattr(layer, name, ())
+            before = set(map(id, items))
+            added = [item for item in record if id(item) not in before]
+            changed = len(record) != len(items) or added
+            if changed and (name in _LOSSES or any(map(is_symbolic, added))):
                 record.clear()
                 record.update(items) if isinstance(record, set) else record.extend(items)
 
 
+def _own_lists(layer: Any) -> list[str]:
+    keras = _keras_of(layer)
+    own = _own_names(keras) if keras is not None else frozenset()
+    return [name for name, value in vars(layer).items() if name in own and isinstance(value, list)]
+
+
+def is_symbolic(value: Any) -> bool:
+    """Tell whether a value is a tensor of a graph, which has no numbers."""
+    return isinstance(value, tf.Tensor) and not hasattr(value, "numpy")
+
+
 def progress_bar(total: int | None) -> Any:
-    """Return Keras's own progress bar for `total` samples (``None``: unknown)."""
+    """Return Keras's own progress bar for `total` samples (``None``: unknown), if it has one."""
     kerases = _kerases()
     keras = kerases[0] if kerases else tf.keras
-    return keras.utils.Progbar(total, unit_name="sample")
+    try:
+        return keras.utils.Progbar(total, unit_name="sample")
+    except (AttributeError, TypeError):
+        return None
 
 
 def is_batch_normalization(layer: Any) -> bool:
@@ -344,12 +373,16 @@ def is_swish(layer: Any) -> bool:
     if not _is_own(layer, "Activation"):
         return False
     keras: Any = _keras_of(layer)
-    return layer.activation is keras.activations.get("swish")
+    try:
+        return layer.activation is keras.activations.get("swish")
+    except (AttributeError, ValueError):
+        return False
 
 
 def is_average_of_image(layer: Any) -> bool:
     """Tell whether a layer is Keras's own global average pooling of images."""
-    return _is_own(layer, "GlobalAveragePooling2D")
+    settings = hasattr(layer, "data_format") and hasattr(layer, "keepdims")
+    return settings and _is_own(layer, "GlobalAveragePooling2D")
 
 
 def _is_own(layer: Any, name: str) -> bool:
@@ -359,8 +392,8 @@ def _is_own(layer: Any, name: str) -> bool:
 
 
 def inputs_of_call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return the inputs that a layer's `call` is given."""
-    return inspect.signature(type(layer).call).bind(layer, *args, **kwargs).arguments["inputs"]
+    """Return the inputs that a layer's `call` is given; ``None`` if they go by another name."""
+    return inspect.signature(type(layer).call).bind(layer, *args, **kwargs).arguments.get("inputs")
 
 
 def inference_normalization(
@@ -369,10 +402,18 @@ def inference_normalization(
     """Return x, axis, mean, s and c such that a batch normalisation's call is (x − mean)·s + c.
 
     ``None`` is returned where it is not so, or not in the precision of the variables: in training,
-    in half precision, along several axes, in virtual batches.
+    in half precision, along several axes, in virtual batches, or kept under other names.
     """
+    with contextlib.suppress(AttributeError):
+        return _inference_normalization(layer, args, kwargs)
+    return None
+
+
+def _inference_normalization(
+    layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tf.Tensor, int, tf.Tensor, tf.Tensor, Any] | None:
     bound = inspect.signature(type(layer).call).bind(layer, *args, **kwargs).arguments
-    x, training = bound["inputs"], bound.get("training")
+    x, training = bound.get("inputs"), bound.get("training")
     axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
     if (
         not isinstance(training, (bool, int))

@@ -46,9 +46,14 @@ def _restore(owner: Any, before: dict[str, Any]) -> None:
 
 
 def changed_variables(function: Any) -> list[tf.Variable]:
-    by_handle = {id(variable.handle): variable for variable in function.graph.variables}
+    """Return the variables that a traced function may change: all, where that cannot be told."""
+    try:
+        by_handle = {id(variable.handle): variable for variable in function.variables}
+        written = written_resources(function.graph)
+    except (AttributeError, TypeError):  # a graph that says otherwise what it captured
+        return list(function.variables)
     state = []
-    for resource in written_resources(function.graph):
+    for resource in written:
         if id(resource) not in by_handle:
             raise InvalidModelError(
                 "a model whose state can be given back after it was explained",

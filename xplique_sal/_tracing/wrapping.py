@@ -68,7 +68,8 @@ def functions_inlined(call: Callable[..., Any]) -> Iterator[None]:
     """Let this thread run every `tf.function` as part of the graph that it is tracing.
 
     A function that TensorFlow has compiled keeps its gradient, once made, for everybody: a rule
-    that reached inside would stay there. Inlined, its ops belong to this trace alone.
+    that reached inside would stay there. Inlined, its ops belong to this trace alone. A
+    TensorFlow that does not let its functions be replaced runs them as they are.
 
     Parameters
     ----------
@@ -83,9 +84,16 @@ def functions_inlined(call: Callable[..., Any]) -> Iterator[None]:
         # One loaded from a SavedModel is a subclass, which has no Python function any more.
         if threading.get_ident() != thread or type(self) is not function_type:
             return original(self, *args, **kwargs)
-        return call(self.python_function, *args, **kwargs)
+        python_function = getattr(self, "python_function", None)
+        if python_function is None:
+            return original(self, *args, **kwargs)
+        return call(python_function, *args, **kwargs)
 
-    function_type.__call__ = inline
+    try:
+        function_type.__call__ = inline
+    except (AttributeError, TypeError):
+        yield
+        return
     try:
         yield
     finally:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
-from tensorflow.python.framework import ops as tf_ops
 
 from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._models.rules import coverage
@@ -181,7 +180,7 @@ class Rewirer:
         A tape gives a stand-in for it, without the inputs or the outputs that its derivative does
         not need.
         """
-        if op.outputs:
+        if getattr(op, "outputs", None):
             return op.outputs[0].op
         ops = [user for user in op.inputs[0].consumers() if user.type in SLOPES]
         return next((user for user in ops if _key(user) not in self._reached), ops[0])
@@ -212,15 +211,38 @@ def _key(op: tf.Operation) -> tuple[int, str]:
     return id(op.graph), op.name
 
 
+def _registry() -> dict[str, Any]:
+    """Return what TensorFlow looks gradient functions up in: ``registry[op type]["type"]``.
+
+    Raises
+    ------
+    NothingRewiredError
+        If this TensorFlow keeps them elsewhere or in another form.
+    """
+    try:
+        from tensorflow.python.framework import ops
+
+        registry = ops.gradient_registry._registry
+        if callable(registry["Relu"]["type"]):
+            return registry
+    except (ImportError, AttributeError, KeyError, TypeError):
+        pass
+    raise NothingRewiredError(
+        "a TensorFlow of which a `backprop_modifier` can replace the gradients",
+        f"TensorFlow {tf.__version__}, which keeps them in another form",
+        "Leave `backprop_modifier` out, or use a TensorFlow that `xplique_sal.versions()` lists.",
+    )
+
+
 @contextlib.contextmanager
 def _gradients_replaced(types: Any, gradient: Callable[..., Any]) -> Iterator[None]:
     """Ask ``gradient(original, op, *gradients)`` for the gradient of ops of `types`.
 
     TensorFlow's registry is one for all threads: others get the original.
     """
-    registry = tf_ops.gradient_registry._registry
+    registry = _registry()
     thread = threading.get_ident()
-    saved = {op_type: registry[op_type]["type"] for op_type in types}
+    saved = {op_type: registry[op_type]["type"] for op_type in types if op_type in registry}
 
     def replacement(original: Callable[..., Any], inner: Callable[..., Any]) -> Any:
         def replaced(op: Any, *gradients: Any) -> Any:
