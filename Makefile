@@ -11,6 +11,8 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
+PY310 := .venv-py310
+MATRIX := .venv-matrix
 PEERS := .venv-peers
 
 # A name on the PATH can be a launcher for a Python that is not there, so each candidate is run.
@@ -27,11 +29,11 @@ export NO_MKDOCS_2_WARNING ?= 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-lowest test-peers bench bench-quick bench-accuracy bench-update format format-check lint types docs notebooks \
+.PHONY: help demo test test-lowest test-py310 test-matrix matrix-update test-peers bench bench-quick bench-accuracy bench-update format format-check lint types docs notebooks \
 	notebooks-update check clean clean-all
 
 help: ## show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed-demo ## train, explain and write demo.png (KERAS=2|3, SEED=0, OUTPUT=..., WHAT=...)
 	$(BIN)/python -m xplique_sal.demo --what $(WHAT) --keras $(KERAS) --seed $(SEED) \
@@ -42,6 +44,15 @@ test: $(VENV)/.installed-test ## run the tests
 
 test-lowest: $(LOWEST)/.installed ## run the tests on the lowest supported versions
 	$(LOWEST)/bin/python -m pytest -n $(WORKERS)
+
+test-py310: $(PY310)/.installed ## go through every mechanism on the newest that Python 3.10 gets
+	$(PY310)/bin/python -m pytest tests/matrix/suite.py -o filterwarnings=default --disable-warnings
+
+test-matrix: ## the same on every row of versions, each in an environment of its own (ROWS=...)
+	$(PYTHON) tests/matrix $(if $(ROWS),--rows $(ROWS))
+
+matrix-update: ## the same, and keep what came out in the package and in docs/versions.md (ROWS=...)
+	$(PYTHON) tests/matrix --write $(if $(ROWS),--rows $(ROWS))
 
 test-peers: $(PEERS)/.installed ## compare with Xplique, in an environment of its own
 	$(PEERS)/bin/python -m pytest tests/benchmarks
@@ -88,7 +99,7 @@ clean: ## remove what the other targets made, except the environments
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-all: clean ## remove the environments too
-	rm -rf $(VENV) $(LOWEST) $(PEERS)
+	rm -rf $(VENV) $(LOWEST) $(PY310) $(MATRIX) $(PEERS)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -100,14 +111,19 @@ $(VENV)/.installed-%: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	@touch $@
 
-$(LOWEST)/bin/python:
+$(LOWEST)/bin/python $(PY310)/bin/python:
 	@test -n "$(PYTHON310)" || { echo "Python 3.10 was not found on the PATH nor under pyenv:" \
-		"make test-lowest PYTHON310=/path/to/python3.10" >&2; exit 1; }
-	$(PYTHON310) -m venv $(LOWEST)
+		"make $(MAKECMDGOALS) PYTHON310=/path/to/python3.10" >&2; exit 1; }
+	$(PYTHON310) -m venv $(@D)/..
 
 $(LOWEST)/.installed: pyproject.toml tests/lowest.txt | $(LOWEST)/bin/python
 	@echo "Installing the lowest supported versions into $(LOWEST) (this can take minutes)"
 	$(LOWEST)/bin/python -m pip install --quiet --editable '.[test]' --constraint tests/lowest.txt
+	@touch $@
+
+$(PY310)/.installed: pyproject.toml | $(PY310)/bin/python
+	@echo "Installing the newest that Python 3.10 gets into $(PY310) (this can take minutes)"
+	$(PY310)/bin/python -m pip install --quiet --editable '.[test]'
 	@touch $@
 
 $(PEERS)/.installed: pyproject.toml tests/benchmarks/requirements.txt | $(BIN)/python

@@ -18,7 +18,7 @@ PACKAGE = pathlib.Path(xplique_sal.__file__).parent
 #: its neighbours on the same floor. A leading underscore says that a room is private.
 FLOORS = [
     {"errors"},
-    {"_parameters"},
+    {"_parameters", "_versions"},
     {"_data"},
     {"_tracing"},
     {"_models"},
@@ -220,7 +220,7 @@ def test_importing_the_package_imports_neither_a_keras_nor_what_draws():
 
 
 PUBLIC = {
-    "xplique_sal": ["Saliency", "Tasks"],
+    "xplique_sal": ["Saliency", "Tasks", "versions"],
     "xplique_sal.attributions": [
         *("Saliency", "GradientInput", "GuidedBackprop", "DeconvNet", "SmoothGrad", "VarGrad"),
         *("SquareGrad", "IntegratedGradients", "GradCAM", "GradCAMPP", "Occlusion", "Rise"),

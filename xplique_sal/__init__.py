@@ -15,6 +15,7 @@ from xplique_sal import (
     operators,
     visualization,
 )
+from xplique_sal._versions import versions
 from xplique_sal.attributions import Saliency
 from xplique_sal.operators import Tasks
 
@@ -34,6 +35,7 @@ __all__ = [
     "operators",
     "plots",
     "segmentation",
+    "versions",
     "visualization",
 ]
 
