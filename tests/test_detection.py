@@ -200,16 +200,16 @@ def test_an_image_size_that_is_missing_or_wrong(image_size):
 
 @pytest.mark.parametrize("name", ["xy", "XYXY", "rel", None, 4])
 def test_a_format_that_does_not_exist(name):
-    with pytest.raises(InvalidParameterError, match="Choose one of xyxy, yxyx"):
+    with pytest.raises(InvalidParameterError, match="among 'xyxy', 'yxyx'"):
         convert_boxes([0, 0, 1, 1], name)
-    with pytest.raises(InvalidParameterError, match="Choose one of xyxy, yxyx"):
+    with pytest.raises(InvalidParameterError, match="among 'xyxy', 'yxyx'"):
         convert_boxes([0, 0, 1, 1], "xyxy", name)
     with pytest.raises(InvalidParameterError, match="source"):
         box_targets(BOXES, [[2, 0], [1]], num_classes=3, source=name)
 
 
 def test_targets_are_corners():
-    with pytest.raises(InvalidParameterError, match="Choose one of xyxy, yxyx, rel_xyxy, rel_yxyx"):
+    with pytest.raises(InvalidParameterError, match="among 'xyxy', 'yxyx', 'rel_xyxy', 'rel_yxyx'"):
         box_targets(BOXES, [[2, 0], [1]], num_classes=3, target="xywh")
 
 

@@ -354,7 +354,7 @@ def test_zones_without_a_common_border_are_refused():
         ({"width": 0}, "width"),
         ({"width": 1.5}, "width"),
         ({"width": True}, "width"),
-        ({"part": "middle"}, "'both', 'inner' or 'outer'"),
+        ({"part": "middle"}, "'both', 'inner', 'outer'"),
         ({"channel_axis": 1}, "channel_axis"),
     ],
 )
@@ -364,7 +364,7 @@ def test_parameters_of_a_border_that_do_not_exist(parameters, message):
 
 
 def test_a_connectivity_that_does_not_exist(rng):
-    with pytest.raises(InvalidParameterError, match="4 or 8"):
+    with pytest.raises(InvalidParameterError, match="among 4, 8"):
         connected_zone(scores_of(PICTURE, rng), (0, 0), connectivity=6)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from xplique_sal._parameters import one_of
 from xplique_sal.errors import InvalidInputError, InvalidParameterError
 
 LAYOUTS = ("xyxy", "yxyx", "xywh", "cxcywh")
@@ -58,7 +59,7 @@ def convert_boxes(
         If there is no such format, or `image_size` is missing or wrong.
     """
     for name, value in (("source", source), ("target", target)):
-        check_format(name, value, FORMATS)
+        one_of(name, value, FORMATS)
     boxes = np.asarray(boxes)
     if boxes.dtype.name == "bfloat16":  # of which NumPy does not know that it is a number
         boxes = boxes.astype(np.float32)
@@ -129,14 +130,6 @@ def _scale(image_size: Any, source: str, target: str) -> np.ndarray:
             "Pass height and width in pixels, as in images.shape[1:3].",
         )
     return np.tile(size[::-1].astype(np.float64), 2)
-
-
-def check_format(name: str, value: Any, known: Any) -> None:
-    """Refuse the name of a format that is not among the known ones."""
-    if not isinstance(value, str) or value not in known:
-        raise InvalidParameterError(
-            f"a `{name}` format that exists", repr(value), f"Choose one of {', '.join(known)}."
-        )
 
 
 def shown(box: np.ndarray) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from xplique_sal.box_format import FORMATS, check_format, convert_boxes, shown
-from xplique_sal.errors import InvalidInputError, InvalidParameterError, InvalidTargetError
+from xplique_sal._parameters import integer, one_of
+from xplique_sal.box_format import FORMATS, convert_boxes, shown
+from xplique_sal.errors import InvalidInputError, InvalidTargetError
 
 __all__ = ["box_targets", "convert_boxes"]
 
@@ -69,10 +70,10 @@ def box_targets(
     InvalidParameterError
         If a format, `num_classes` or `image_size` is missing or wrong.
     """
-    check_format("source", source, FORMATS)
+    one_of("source", source, FORMATS)
     if target is None:
         target = "rel_xyxy" if source.startswith("rel_") else "xyxy"
-    check_format("target", target, [name for name in FORMATS if name.endswith(("xyxy", "yxyx"))])
+    one_of("target", target, [name for name in FORMATS if name.endswith(("xyxy", "yxyx"))])
     boxes = _per_image("boxes", boxes, None)
     classes = _per_image("classes", classes, len(boxes))
     scores = [None] * len(boxes) if scores is None else _per_image("scores", scores, len(boxes))
@@ -145,12 +146,11 @@ def _class_weights(classes: np.ndarray, real: np.ndarray, num_classes: int | Non
     """Return (B, classes), one-hot of class indices; zero beside padding."""
     if classes.ndim == 2:
         return _checked_scores(classes, real, num_classes)
-    if not isinstance(num_classes, (int, np.integer)) or num_classes < 1:
-        raise InvalidParameterError(
-            "`num_classes`, the number of classes of the detector",
-            repr(num_classes),
-            "Class indices do not tell it; class scores (boxes, classes) would.",
-        )
+    num_classes = integer(
+        "num_classes",
+        num_classes,
+        remedy="Class indices do not tell it; class scores (boxes, classes) would.",
+    )
     if classes.dtype.kind not in "iu":
         raise InvalidTargetError(
             "class indices to be integers",

@@ -5,13 +5,12 @@ It works on arrays and knows neither models nor explainers.
 
 from __future__ import annotations
 
-import importlib
-import math
 from typing import Any
 
 import numpy as np
 
-from xplique_sal.errors import InvalidInputError, InvalidParameterError
+from xplique_sal._parameters import number, optional
+from xplique_sal.errors import InvalidInputError
 
 
 def bounding_boxes(maps: Any, threshold: float = 0.3, *, smoothing: float = 2.0) -> np.ndarray:
@@ -52,8 +51,9 @@ def bounding_boxes(maps: Any, threshold: float = 0.3, *, smoothing: float = 2.0)
     Classification Models and Saliency Maps", 2013, section 3.2, which segments with GraphCut where
     this takes a threshold.
     """
-    _check_numbers(threshold, smoothing)
-    ndimage = _ndimage()
+    threshold = number("threshold", threshold, high=1, remedy="It is a share of the map's maximum.")
+    smoothing = number("smoothing", smoothing, remedy="It is in pixels; 0 leaves the map as it is.")
+    ndimage = optional("scipy.ndimage", "Localisation needs", "localization")
     maps = _checked(maps)
     if smoothing:
         deviations = (0, smoothing, smoothing)
@@ -130,30 +130,3 @@ def _checked(maps: Any) -> np.ndarray:
             "Take absolute values, or leave out samples that are not explained.",
         )
     return maps
-
-
-def _check_numbers(threshold: Any, smoothing: Any) -> None:
-    if not _is_number(threshold) or not 0 <= threshold < 1:
-        raise InvalidParameterError(
-            "a `threshold` of at least 0 and below 1",
-            repr(threshold),
-            "It is a share of the map's maximum.",
-        )
-    if not _is_number(smoothing) or not 0 <= smoothing < math.inf:
-        raise InvalidParameterError(
-            "a `smoothing` of at least 0 pixels", repr(smoothing), "0 leaves the map as it is."
-        )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-
-
-def _ndimage() -> Any:
-    try:
-        return importlib.import_module("scipy.ndimage")
-    except ImportError as error:
-        raise ImportError(
-            f"Localisation needs SciPy, which could not be imported ({error}). "
-            'Install its extra: pip install "xplique-sal[localization]"'
-        ) from error

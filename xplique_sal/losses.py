@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from xplique_sal._data.outputs import per_output
 from xplique_sal._models.loss import LayerOutputs, Loss, WeightedSum
-from xplique_sal.errors import InvalidInputError, InvalidParameterError, InvalidTargetError
+from xplique_sal._parameters import is_integer, number
+from xplique_sal.errors import InvalidInputError, InvalidTargetError
 
 __all__ = ["ActivationMaximization", "LPNorm", "Loss", "TotalVariation", "WeightedSum"]
 
@@ -36,7 +37,7 @@ class ActivationMaximization(Loss):
     """
 
     def __init__(self, layer: Any, filter_indices: int | Sequence[int] | None = None) -> None:
-        self.layer = int(layer) if isinstance(layer, np.integer) else layer
+        self.layer = int(layer) if is_integer(layer) else layer
         self.filter_indices = checked_filters(filter_indices)
 
     def __call__(self, x: Any, f: Callable[[Any], Any]) -> Any:
@@ -75,7 +76,7 @@ class LPNorm(Loss):
     """
 
     def __init__(self, p: float = 6.0) -> None:
-        self.p = _at_least_one(p, "p", "a p-norm")
+        self.p = number("p", p, "[]", low=1, remedy="Below 1 it is no norm.")
 
     def __call__(self, x: Any, f: Callable[[Any], Any]) -> Any:
         """Return the norms, (N,)."""
@@ -121,7 +122,7 @@ class TotalVariation(Loss):
     """
 
     def __init__(self, beta: float = 2.0) -> None:
-        self.beta = _at_least_one(beta, "beta", "a finite total variation", finite=True)
+        self.beta = number("beta", beta, low=1, remedy="Pass 2, say.")
 
     def __call__(self, x: Any, f: Callable[[Any], Any]) -> Any:
         """Return the variations, (N,)."""
@@ -170,15 +171,6 @@ def checked_filters(filters: Any) -> tuple[int, ...] | None:
             "Filters and outputs are counted from 0; None is all of them.",
         )
     return tuple(array.tolist())
-
-
-def _at_least_one(value: Any, name: str, what: str, finite: bool = False) -> float:
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not number or not value >= 1 or (finite and math.isinf(value)):
-        raise InvalidParameterError(
-            f"`{name}` of at least 1 for {what}", repr(value), f"Pass a larger {name}, such as 2."
-        )
-    return float(value)
 
 
 def _one_image(x: Any, loss: Loss) -> tf.Tensor:

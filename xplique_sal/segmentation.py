@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from xplique_sal.errors import InvalidInputError, InvalidParameterError, InvalidTargetError
+from xplique_sal._parameters import integer, one_of
+from xplique_sal.errors import InvalidInputError, InvalidTargetError
 from xplique_sal.zone_reading import (
     check_class,
-    check_width,
     in_channel,
     load_ndimage,
     neighbours,
@@ -224,11 +224,8 @@ def zone_border(
     InvalidInputError, InvalidParameterError, ImportError
         If its shape, `width` or `part` is wrong, or SciPy is not installed.
     """
-    if part not in ("both", "inner", "outer"):
-        raise InvalidParameterError(
-            "a `part` that is 'both', 'inner' or 'outer'", repr(part), "Choose one of them."
-        )
-    check_width(width)
+    one_of("part", part, ("both", "inner", "outer"))
+    width = integer("width", width, remedy="It is in pixels.")
     masks, restored = read_masks(zone, channel_axis)
     border = _borders(masks, width)
     without = ~border.any((1, 2, 3))
@@ -276,7 +273,7 @@ def common_border(zone: Any, other: Any, width: int = 1, *, channel_axis: int = 
     InvalidInputError, InvalidParameterError, ImportError
         If their shapes or `width` are wrong, or SciPy is not installed.
     """
-    check_width(width)
+    width = integer("width", width, remedy="It is in pixels.")
     (masks, restored), (others, _) = (read_masks(array, channel_axis) for array in (zone, other))
     if masks.shape != others.shape:
         raise InvalidInputError(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from xplique_sal._parameters import is_integer
-from xplique_sal.errors import InvalidInputError, InvalidParameterError, InvalidTargetError
+from xplique_sal._parameters import is_integer, one_of, optional
+from xplique_sal.errors import InvalidInputError, InvalidTargetError
 
 _CONNECTED = {4: np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]]), 8: np.ones((3, 3), int)}
 
@@ -18,12 +17,12 @@ def read_scores(
     predictions: Any, channel_axis: int
 ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
     """Return predictions as (N, H, W, L), and a function that gives such an array their shape."""
-    if channel_axis not in (-1, -3):
-        raise InvalidParameterError(
-            "a `channel_axis` of -1 or -3",
-            repr(channel_axis),
-            "It is -3 where the model's output has its channels first, (N, L, H, W).",
-        )
+    one_of(
+        "channel_axis",
+        channel_axis,
+        (-1, -3),
+        "It is -3 where the model's output has its channels first, (N, L, H, W).",
+    )
     scores = np.asarray(predictions)
     if scores.dtype.name == "bfloat16":  # of which NumPy does not know that it is a number
         scores = scores.astype(np.float32)
@@ -117,31 +116,17 @@ def check_class(class_idx: Any, nb_classes: int) -> None:
         )
 
 
-def check_width(width: Any) -> None:
-    """Refuse what is no width of a border."""
-    if not is_integer(width) or width < 1:
-        raise InvalidParameterError(
-            "a `width` of at least 1 pixel", repr(width), "Pass a whole number."
-        )
-
-
 def neighbours(connectivity: Any) -> np.ndarray:
     """Return which pixels of 3×3 are connected to the one in the middle."""
-    if connectivity not in (4, 8):
-        raise InvalidParameterError(
-            "a `connectivity` of 4 or 8",
-            repr(connectivity),
-            "With 8, pixels that touch at a corner are connected; with 4, they are not.",
-        )
+    one_of(
+        "connectivity",
+        connectivity,
+        (4, 8),
+        "With 8, pixels that touch at a corner are connected; with 4, they are not.",
+    )
     return _CONNECTED[connectivity]
 
 
 def load_ndimage() -> Any:
     """Import what labels connected parts and dilates masks."""
-    try:
-        return importlib.import_module("scipy.ndimage")
-    except ImportError as error:
-        raise ImportError(
-            f"Connected zones and borders need SciPy, which could not be imported ({error}). "
-            'Install its extra: pip install "xplique-sal[segmentation]"'
-        ) from error
+    return optional("scipy.ndimage", "Connected zones and borders need", "segmentation")

@@ -534,10 +534,10 @@ def test_a_part_of_a_figure(unsigned, tmp_path):
 def test_without_matplotlib_the_error_says_how_to_install_it(unsigned, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     for draw in (plot_attribution, plot_attributions, plot_timeseries_attributions):
-        with pytest.raises(ImportError, match=r"pip install 'xplique-sal\[plots\]'"):
+        with pytest.raises(ImportError, match=r'pip install "xplique-sal\[plots\]"'):
             draw(unsigned if draw is not plot_attribution else unsigned[0])
     for draw, impacts in ((plot_feature_impact, [1.0]), (plot_mean_feature_impact, [[1.0]])):
-        with pytest.raises(ImportError, match=r"pip install 'xplique-sal\[plots\]'"):
+        with pytest.raises(ImportError, match=r'pip install "xplique-sal\[plots\]"'):
             draw(impacts)
 
 
@@ -603,8 +603,8 @@ def test_inputs_that_cannot_be_drawn(draw, what):
         (lambda: plot_attribution(MAP, cmap="heat"), "'heat'"),
         (lambda: plot_attribution(MAP, display="beside"), "'side_by_side'"),
         (lambda: plot_attribution(MAP, vmin=1, vmax=0), "`vmin` below `vmax`"),
-        (lambda: plot_attribution(MAP, vmax=np.nan), "a number as `vmax`"),
-        (lambda: plot_attribution(MAP, vmin="0"), "a number as `vmin`"),
+        (lambda: plot_attribution(MAP, vmax=np.nan), "`vmax` as a finite number"),
+        (lambda: plot_attribution(MAP, vmin="0"), "`vmin` as a finite number"),
         (lambda: plot_attribution(MAP, ax=3), "matplotlib axes"),
         (lambda: plot_attribution(MAP, ax=[]), "1 panels"),
         (lambda: plot_attribution(MAP, prediction=2, class_names="ab"), "class 2 of 2 names"),
@@ -615,10 +615,13 @@ def test_inputs_that_cannot_be_drawn(draw, what):
         (lambda: plot_attribution(MAP, prediction=[1.0, 0], class_names="abc"), "3 names"),
         (lambda: plot_attributions([MAP, MAP], axes=[None, None]), "matplotlib axes"),
         (lambda: plot_attributions([MAP, MAP], axes=[Figure().subplots()]), "2 panels"),
-        (lambda: plot_attributions([MAP, MAP], cols=0), "positive integer as `cols`"),
-        (lambda: plot_attributions([MAP, MAP], cols=2.0), "positive integer as `cols`"),
-        (lambda: plot_attributions([MAP, MAP], img_size=0), "positive number as `img_size`"),
-        (lambda: plot_attributions([MAP, MAP], img_size=np.inf), "as `img_size`"),
+        (lambda: plot_attributions([MAP, MAP], cols=0), "`cols` as an integer of at least 1"),
+        (lambda: plot_attributions([MAP, MAP], cols=2.0), "`cols` as an integer of at least 1"),
+        (
+            lambda: plot_attributions([MAP, MAP], img_size=0),
+            "`img_size` as a finite number above 0",
+        ),
+        (lambda: plot_attributions([MAP, MAP], img_size=np.inf), "`img_size`"),
         (lambda: plot_attributions([MAP, MAP], titles=["a"]), "`titles` for each of 2"),
         (lambda: plot_attributions([MAP, MAP], titles="ab"), "`titles` for each of 2"),
         (lambda: plot_attributions([MAP, MAP], predictions=[1]), "`predictions` for each of 2"),

@@ -9,10 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from xplique_sal._data.structures import InputSpec
-from xplique_sal._parameters import is_integer
 from xplique_sal.errors import (
     InvalidInputError,
-    InvalidParameterError,
     InvalidTargetError,
     XpliqueSalError,
 )
@@ -84,42 +82,6 @@ def check_finite(array: Any, start: int, spec: InputSpec) -> None:
         f"NaN or infinite values in sample {start + sample}",
         "Remove or fill them in before explaining.",
     )
-
-
-def positive_lengths(value: Any, name: str) -> int | tuple[int, ...]:
-    """Return a parameter that is a positive integer, or one for each axis.
-
-    Raises
-    ------
-    InvalidParameterError
-    """
-    several = isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) == 1 and len(value)
-    for number in value if several else [value]:
-        if not (is_integer(number) and number > 0):
-            raise InvalidParameterError(
-                f"`{name}` of at least 1, or one such integer for each axis",
-                repr(value),
-                "Pass an integer, or a tuple of them.",
-            )
-    return tuple(map(int, value)) if several else int(value)
-
-
-def lengths_for(value: int | tuple[int, ...], axes: int, name: str) -> list[int]:
-    """Return what `positive_lengths` returned as one integer for each of so many axes.
-
-    Raises
-    ------
-    InvalidParameterError
-    """
-    if isinstance(value, int):
-        return [value] * axes
-    if len(value) != axes:
-        raise InvalidParameterError(
-            f"`{name}` with one integer for each of {axes} axes",
-            f"{value}",
-            "Channels of images and volumes do not count: (W,), (T, W), (H, W) or (D, H, W).",
-        )
-    return list(value)
 
 
 def dtype_of(array: Any, error: type[XpliqueSalError] = InvalidInputError) -> tf.DType:

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from xplique_sal.errors import InvalidParameterError
+from xplique_sal._parameters import one_of
 
 _BY_NAME: dict[str, Callable[..., tf.Tensor]] = {
     "max": tf.reduce_max,
@@ -30,12 +30,7 @@ def check(reducer: Any) -> None:
     InvalidParameterError
         If `reducer` is neither a name nor ``None``.
     """
-    if reducer is not None and not (isinstance(reducer, str) and reducer in _BY_NAME):
-        raise InvalidParameterError(
-            f"a `reducer` among {', '.join(map(repr, _BY_NAME))} or None",
-            repr(reducer),
-            "Pass one of these.",
-        )
+    one_of("reducer", reducer, [*_BY_NAME, None])
 
 
 def reduce(gradients: tf.Tensor, reducer: str | None, channel_axis: int) -> tf.Tensor:

@@ -13,6 +13,7 @@ from xplique_sal._data.structures import Operator, Structure
 from xplique_sal._engine.recipe import Attribution, Place
 from xplique_sal._models.feature_map import last_feature_map
 from xplique_sal._models.view import ModelView
+from xplique_sal._parameters import one_of
 from xplique_sal.attributions.base import WhiteBoxExplainer
 from xplique_sal.errors import InvalidModelError, InvalidParameterError
 
@@ -86,12 +87,7 @@ class FeatureMapExplainer(WhiteBoxExplainer):
         strategy: tf.distribute.Strategy | None = None,
         interpolation: str = "bicubic",
     ) -> None:
-        if interpolation not in _METHODS:
-            raise InvalidParameterError(
-                f"an `interpolation` among {', '.join(map(repr, _METHODS))}",
-                repr(interpolation),
-                "Pass one of these.",
-            )
+        one_of("interpolation", interpolation, _METHODS)
         if isinstance(conv_layer, (list, tuple)):
             raise InvalidParameterError(
                 "one `conv_layer`", repr(conv_layer), "Make an explainer for each layer."

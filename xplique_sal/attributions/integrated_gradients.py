@@ -12,7 +12,7 @@ from xplique_sal._data.samples import Batch, Samples
 from xplique_sal._data.structures import Explained, Operator, Skeleton, Structure, leaves
 from xplique_sal._engine.recipe import Place, Points, Sampling
 from xplique_sal._models.invoke import call_with_autograph
-from xplique_sal._parameters import is_integer
+from xplique_sal._parameters import integer
 from xplique_sal._tracing.held import HeldCallable, weakly_referable
 from xplique_sal.attributions.base import WhiteBoxExplainer
 from xplique_sal.errors import InvalidParameterError
@@ -133,14 +133,10 @@ class IntegratedGradients(WhiteBoxExplainer):
         baseline_value: float | Structure | Callable[[tf.Tensor], tf.Tensor] = 0.0,
         **options: Any,
     ) -> None:
-        if not is_integer(steps) or steps < 2:
-            raise InvalidParameterError(
-                "at least 2 `steps`: the baseline and the sample", repr(steps), "Pass 50, say."
-            )
         if not callable(baseline_value):
             for part in leaves(baseline_value):
                 _as_array(part)
-        self.steps = int(steps)
+        self.steps = integer("steps", steps, 2, "The baseline and the sample are two of them.")
         self.baseline_value = baseline_value
         self._attribution = _Path(self.steps, baseline_value)
         super().__init__(model, output_layer, batch_size, operator, reducer, **options)

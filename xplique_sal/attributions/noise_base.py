@@ -11,9 +11,8 @@ from xplique_sal._data.structures import Operator, Skeleton
 from xplique_sal._engine import noise as noises
 from xplique_sal._engine.recipe import Place, Points, Sampling
 from xplique_sal._engine.statistics import Mean, Statistic
-from xplique_sal._parameters import is_integer
+from xplique_sal._parameters import integer, number
 from xplique_sal.attributions.base import WhiteBoxExplainer
-from xplique_sal.errors import InvalidParameterError
 
 
 class _Noise(Sampling):
@@ -85,21 +84,10 @@ class NoiseExplainer(WhiteBoxExplainer):
         relative_noise: bool = False,
         **options: Any,
     ) -> None:
-        self.nb_samples = _integer("nb_samples", nb_samples, self._least)
-        if not (isinstance(noise, (int, float, np.number)) and 0 <= float(noise) < np.inf):
-            raise InvalidParameterError(
-                "a `noise` of 0 or more", repr(noise), "Pass a standard deviation."
-            )
-        self.noise = float(noise)
-        self.seed = noises.drawn_seed() if seed is None else _integer("seed", seed, -(2**63))
+        self.nb_samples = integer("nb_samples", nb_samples, self._least)
+        self.noise = number("noise", noise, remedy="Pass a standard deviation.")
+        self.seed = noises.drawn_seed() if seed is None else integer("seed", seed, None)
         self._attribution = _Noise(
             self._statistic, self.nb_samples, self.noise, self.seed, bool(relative_noise)
         )
         super().__init__(model, output_layer, batch_size, operator, reducer, **options)
-
-
-def _integer(name: str, value: Any, least: int) -> int:
-    if not is_integer(value) or not least <= int(value) < 2**63:
-        expected = "an integer" if least < 0 else f"an integer of at least {least}"
-        raise InvalidParameterError(f"`{name}` as {expected}", repr(value), "Pass such a number.")
-    return int(value)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._data.checks import lengths_for, positive_lengths
 from xplique_sal._data.samples import Samples
 from xplique_sal._data.structures import Operator
 from xplique_sal._engine.masks import Masks, Shown, weighted_sum
+from xplique_sal._parameters import lengths, lengths_for
 from xplique_sal.attributions.masking_base import MaskingExplainer
 from xplique_sal.errors import InvalidParameterError
 
@@ -60,21 +60,21 @@ class Occlusion(MaskingExplainer):
         **options: Any,
     ) -> None:
         super().__init__(model, batch_size, operator, occlusion_value, "occlusion_value", **options)
-        self._size = positive_lengths(patch_size, "patch_size")
-        self._stride = positive_lengths(patch_stride, "patch_stride")
+        self._size = lengths("patch_size", patch_size)
+        self._stride = lengths("patch_stride", patch_stride)
 
     def _masks(self, samples: Samples, shape: tuple[int, ...], axes: tuple[int, ...]) -> Masks:
-        lengths = [shape[axis] for axis in axes]
-        sizes = lengths_for(self._size, len(axes), "patch_size")
+        longest = [shape[axis] for axis in axes]
+        sizes = lengths_for("patch_size", self._size, len(axes))
         if isinstance(self._size, int):
-            sizes = [min(size, length) for size, length in zip(sizes, lengths, strict=True)]
-        if any(size > length for size, length in zip(sizes, lengths, strict=True)):
+            sizes = [min(size, length) for size, length in zip(sizes, longest, strict=True)]
+        if any(size > length for size, length in zip(sizes, longest, strict=True)):
             raise InvalidParameterError(
-                f"a `patch_size` of at most {tuple(lengths)}, the size of the input",
+                f"a `patch_size` of at most {tuple(longest)}, the size of the input",
                 f"{tuple(sizes)}",
                 "Pass a smaller patch.",
             )
-        strides = lengths_for(self._stride, len(axes), "patch_stride")
+        strides = lengths_for("patch_stride", self._stride, len(axes))
         return _Patches(shape, axes, sizes, strides)
 
     def _map(self, original: np.ndarray, shown: Iterator[Shown]) -> tf.Tensor:

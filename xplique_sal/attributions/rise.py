@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._data.checks import lengths_for, positive_lengths
 from xplique_sal._data.samples import Samples
 from xplique_sal._data.structures import Operator
 from xplique_sal._engine.masks import Masks, Shown, weighted_sum
-from xplique_sal._parameters import is_integer
+from xplique_sal._parameters import integer, lengths, lengths_for, number
 from xplique_sal.attributions.masking_base import MaskingExplainer
 from xplique_sal.errors import InvalidParameterError
 
@@ -76,24 +75,16 @@ class Rise(MaskingExplainer):
         **options: Any,
     ) -> None:
         super().__init__(model, batch_size, operator, mask_value, "mask_value", **options)
-        count = positive_lengths(nb_samples, "nb_samples")
-        if not isinstance(count, int):
-            raise InvalidParameterError("`nb_samples` as one integer", repr(count), "Pass one.")
-        probability = np.asarray(preservation_probability)
-        if probability.shape or not 0 < probability <= 1:
-            raise InvalidParameterError(
-                "a `preservation_probability` of more than 0 and at most 1",
-                repr(preservation_probability),
-                "Pass the share of each mask that is kept.",
-            )
-        if seed is not None and not (is_integer(seed) and seed >= 0):
-            raise InvalidParameterError(
-                "a `seed` of at least 0, or None", repr(seed), "Pass an integer."
-            )
-        self._count = count
-        self._grid = positive_lengths(grid_size, "grid_size")
-        self._probability = float(probability)
-        self._seed = seed
+        self._count = integer("nb_samples", nb_samples)
+        self._grid = lengths("grid_size", grid_size)
+        self._probability = number(
+            "preservation_probability",
+            preservation_probability,
+            "(]",
+            high=1,
+            remedy="Pass the share of each mask that is kept.",
+        )
+        self._seed = None if seed is None else integer("seed", seed, 0)
         #: What the masks of a call are drawn from, where the user gave no seed.
         self._drawn: weakref.WeakKeyDictionary[Samples, Any] = weakref.WeakKeyDictionary()
 
@@ -105,7 +96,7 @@ class Rise(MaskingExplainer):
         enlarged: Sequence[int] = []
         if len(shape) > 1:
             enlarged = axes if len(shape) > 2 else axes[:1]
-            grid = lengths_for(self._grid, len(axes), "grid_size")
+            grid = lengths_for("grid_size", self._grid, len(axes))
             if not isinstance(self._grid, int) and len(shape) == 2 and grid[1] != shape[1]:
                 raise InvalidParameterError(
                     f"a `grid_size` with {shape[1]}, the number of sensors, as the second",

@@ -12,7 +12,7 @@ import numpy as np
 from xplique_sal._data.samples import read_samples
 from xplique_sal._data.structures import Structure, leaves, skeleton_of
 from xplique_sal._models.view import ModelView
-from xplique_sal._parameters import is_integer
+from xplique_sal._parameters import integer, number, one_of
 from xplique_sal.attributions.saliency import Saliency
 from xplique_sal.callbacks import picture, sample
 from xplique_sal.callbacks.album import albums
@@ -121,26 +121,16 @@ class SaliencyCallback(Callback):
                 f"a {type(explainer).__name__}",
                 "Pass explainer=lambda model: Saliency(model, logits=True), say.",
             )
-        _check_count("every", every)
-        if zoom is not None:
-            _check_count("zoom", zoom)
-        if vmax is not None and not (_is_number(vmax) and 0 < vmax < np.inf):
-            raise InvalidParameterError(
-                "`vmax` as a positive number, or None for the largest value of each map",
-                repr(vmax),
-                "Pass one of these.",
-            )
-        if on_error not in ("raise", "warn"):
-            raise InvalidParameterError(
-                "`on_error` as 'raise' or 'warn'", repr(on_error), "Pass one of these."
-            )
+        one_of("on_error", on_error, ("raise", "warn"))
         self._inputs, self._targets = sample.kept(inputs), sample.kept(targets)
         self._places = (directory, log_dir, name)
         self._make_explainer = explainer
-        self._every = int(every)
+        self._every = integer("every", every)
         self._at_start = bool(at_start)
         self._show_inputs = bool(show_inputs)
-        self._vmax, self._zoom = vmax, zoom
+        self._zoom = None if zoom is None else integer("zoom", zoom)
+        remedy = "None is the largest value of each map."
+        self._vmax = None if vmax is None else number("vmax", vmax, "()", remedy=remedy)
         self._on_error = on_error
         self._begun = self._tried = False
         self._end()
@@ -254,14 +244,3 @@ class SaliencyCallback(Callback):
                 "Pass an explainer's class, or a function that makes one of the model.",
             )
         return explainer
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
-def _check_count(name: str, value: Any) -> None:
-    if not (is_integer(value) and value > 0):
-        raise InvalidParameterError(
-            f"`{name}` as an integer of at least 1", repr(value), "Pass such an integer."
-        )

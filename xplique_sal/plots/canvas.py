@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from xplique_sal._parameters import optional
 from xplique_sal.errors import InvalidParameterError
 from xplique_sal.plots.reading import LUMA
 from xplique_sal.plots.scale import Scale
@@ -23,16 +24,13 @@ TITLE_SIZE, LABEL_SIZE = 9.0, 8.0
 COLOR_BAR = 0.7
 """Width of a colour bar with its numbers, in inches."""
 
+IN_INCHES = "It is in inches: 2.0 is a good start."
+"""What an error says of a wrong size."""
+
 
 def require_matplotlib() -> None:
     """Raise an error that says how to install matplotlib, if it is not there."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"Plots need matplotlib, which could not be imported ({error}). "
-            "Install it with the extra of this package: pip install 'xplique-sal[plots]'"
-        ) from error
+    optional("matplotlib", "Plots need", "plots")
 
 
 def panels(

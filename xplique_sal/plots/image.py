@@ -7,18 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from xplique_sal.errors import InvalidParameterError
+from xplique_sal._parameters import integer, number, one_of
 from xplique_sal.plots import canvas
 from xplique_sal.plots.caption import caption, captions
 from xplique_sal.plots.reading import (
     grey,
     image_of,
     images_of,
-    is_number,
     many_maps,
     one_map,
-    positive_integer,
-    positive_number,
 )
 from xplique_sal.plots.scale import Choice, Scale, scales, warn_of_constants
 
@@ -226,8 +223,8 @@ def plot_attributions(
         Choice(cmap, clip_percentile, normalize_value, vmin, vmax),
         titles=captions(len(maps), titles, predictions, scores, class_names),
         given=axes,
-        cols=positive_integer(cols, "cols"),
-        img_size=positive_number(img_size, "img_size"),
+        cols=integer("cols", cols),
+        img_size=number("img_size", img_size, "()", remedy=canvas.IN_INCHES),
         alpha=alpha,
         display=display,
         colorbar=colorbar,
@@ -304,13 +301,5 @@ def _draw_image(axes: Any, image: np.ndarray) -> None:
 
 
 def _check(alpha: Any, display: Any) -> None:
-    if display not in DISPLAYS:
-        raise InvalidParameterError(
-            f"a `display` among {', '.join(map(repr, DISPLAYS))}",
-            repr(display),
-            "Without an image, the map is drawn alone.",
-        )
-    if not is_number(alpha, 0, 1):
-        raise InvalidParameterError(
-            "an `alpha` between 0 and 1", repr(alpha), "0 shows the image, 1 the map alone."
-        )
+    one_of("display", display, DISPLAYS, "Without an image, the map is drawn alone.")
+    number("alpha", alpha, "[]", high=1, remedy="0 shows the image, 1 the map alone.")

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from xplique_sal._parameters import is_integer
 from xplique_sal.errors import InvalidInputError, InvalidParameterError
 
 #: More than this on the last axis of a single map are not channels, but an axis too many.
@@ -142,27 +141,3 @@ def names_of(names: Sequence[str] | None, count: int, parameter: str) -> list[st
             "Name all features, in the order of the last axis.",
         )
     return [str(name) for name in names]
-
-
-def is_number(value: Any, lowest: float, highest: float) -> bool:
-    """Tell whether a parameter is a real number in [lowest, highest]."""
-    known = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    return known and bool(lowest <= value <= highest)
-
-
-def positive_integer(value: Any, name: str) -> int:
-    """Return a parameter that counts something."""
-    if not is_integer(value) or value < 1:
-        raise InvalidParameterError(
-            f"a positive integer as `{name}`", repr(value), "It counts what is shown."
-        )
-    return int(value)
-
-
-def positive_number(value: Any, name: str) -> float:
-    """Return a parameter that measures something, in inches."""
-    if not is_number(value, 0, np.finfo(float).max) or value == 0:
-        raise InvalidParameterError(
-            f"a positive number as `{name}`", repr(value), "It is in inches: 2.0 is a good start."
-        )
-    return float(value)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from xplique_sal._parameters import number
 from xplique_sal.errors import InvalidParameterError
-from xplique_sal.plots.reading import is_number
 
 #: Both are perceptually uniform, and told apart without seeing red and green as two colours.
 SEQUENTIAL, DIVERGING = "inferno", "coolwarm"
@@ -55,19 +56,13 @@ class Choice(NamedTuple):
 
     def check(self) -> None:
         """Raise an error for a number that is out of range."""
-        percentile = self.clip_percentile
-        if percentile is not None and not (is_number(percentile, 0, 50) and percentile < 50):
-            raise InvalidParameterError(
-                "a `clip_percentile` of at least 0 and below 50, or None",
-                repr(percentile),
-                "1 takes the scale from the 1st to the 99th percentile.",
-            )
+        if self.clip_percentile is not None:
+            remedy = "1 takes the scale from the 1st to the 99th percentile."
+            number("clip_percentile", self.clip_percentile, high=50, remedy=remedy)
         for name in ("vmin", "vmax"):
-            value = getattr(self, name)
-            if value is not None and not is_number(value, -np.finfo(float).max, np.inf):
-                raise InvalidParameterError(
-                    f"a number as `{name}`", repr(value), "None takes the limit from the map."
-                )
+            if getattr(self, name) is not None:
+                remedy = "None takes the limit from the map."
+                number(name, getattr(self, name), "()", low=-math.inf, remedy=remedy)
 
 
 def scales(maps: Sequence[np.ndarray], shared: bool, choice: Choice) -> list[Scale]:

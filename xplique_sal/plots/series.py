@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from xplique_sal._parameters import integer, number
 from xplique_sal.errors import InvalidInputError
 from xplique_sal.plots import canvas
 from xplique_sal.plots.caption import captions
-from xplique_sal.plots.reading import names_of, numbers, positive_integer, positive_number
+from xplique_sal.plots.reading import names_of, numbers
 from xplique_sal.plots.scale import Choice, scales, warn_of_constants
 
 #: More names than this on one axis cannot be read.
@@ -106,7 +107,8 @@ def plot_timeseries_attributions(
     texts = captions(count, subtitles, predictions, scores, class_names)
     of_maps = scales(maps, shared_scale, Choice(cmap, clip_percentile, normalize_value, vmin, vmax))
     canvas.color_map(of_maps[0].cmap)
-    cols, img_size = positive_integer(cols, "cols"), positive_number(img_size, "img_size")
+    cols = integer("cols", cols)
+    img_size = number("img_size", img_size, "()", remedy=canvas.IN_INCHES)
     warn_of_constants(maps, "a map", stacklevel=2)
 
     row = 0.45 if series is not None else 0.25

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from xplique_sal._parameters import integer, is_number
 from xplique_sal.errors import InvalidInputError, InvalidParameterError
 from xplique_sal.plots import canvas
 from xplique_sal.plots.caption import caption
-from xplique_sal.plots.reading import names_of, numbers, positive_integer
+from xplique_sal.plots.reading import names_of, numbers
 from xplique_sal.plots.scale import DIVERGING
 
 #: Of impacts without a sign, and of those with one: the ends of the diverging scale.
@@ -155,7 +156,7 @@ def _draw(
 ) -> Any:
     count = len(impacts)
     if max_display is not None:
-        count = min(count, positive_integer(max_display, "max_display"))
+        count = min(count, integer("max_display", max_display))
     if not impacts.any():
         warnings.warn(
             "All impacts are zero: the output does not depend on any feature here. A gradient is "
@@ -191,5 +192,4 @@ def _draw(
 
 
 def _text(value: Any) -> str:
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    return f"{value:.4g}".replace("-", "−") if number else str(value)
+    return f"{value:.4g}".replace("-", "−") if is_number(value) else str(value)

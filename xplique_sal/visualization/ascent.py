@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._parameters import is_integer
+from xplique_sal._parameters import integer, number
 from xplique_sal.errors import InvalidParameterError
-
-_SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 class Adam:
@@ -143,19 +141,10 @@ def check_settings(l2: Any, steps: Any, learning_rate: Any, value_range: Any, ji
     ------
     InvalidParameterError
     """
-    for name, value, fewest in (("steps", steps, 1), ("jitter", jitter, 0)):
-        if not is_integer(value) or value < fewest:
-            raise InvalidParameterError(
-                f"`{name}` as an integer of at least {fewest}", repr(value), "Pass a larger one."
-            )
-    for name, value, least in (("l2", l2, 0.0), ("learning_rate", learning_rate, _SMALLEST)):
-        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        if not number or not least <= value < math.inf:
-            raise InvalidParameterError(
-                f"`{name}` as a number {'above' if least else 'of at least'} 0",
-                repr(value),
-                "`l2` weighs ‖I‖², and `learning_rate` is in units of the image.",
-            )
+    integer("steps", steps)
+    integer("jitter", jitter, 0)
+    number("l2", l2, remedy="It weighs ‖I‖².")
+    number("learning_rate", learning_rate, "()", remedy="It is in units of the image.")
     if value_range is not None:
         ends = np.asarray(value_range)
         if ends.shape != (2,) or ends.dtype.kind not in "iuf" or not ends[0] < ends[1]:
