@@ -185,7 +185,7 @@ class ScorePass:
     def facts(self) -> Facts:
         """What was seen, once there are gradients."""
         return Facts(
-            self.f.activation,
+            self.f.activation_of(self.scores),
             self.f.output_shape,
             self.f.channel_axis,
             self._is_scalar,

@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from xplique_sal._data.arrange import arrange
 from xplique_sal._data.structures import Structure, leaves, pack
+from xplique_sal._models.activation import before_final_activation, final_activation, is_seen_by
 from xplique_sal._models.cheaper import equivalents
 from xplique_sal._models.invoke import invoke
 from xplique_sal._models.outputs import choose_output
 from xplique_sal._models.rules.rewiring import Rewirer, Rewiring
 from xplique_sal._tracing import keras_compat, layer_paths, wrapping
-from xplique_sal._tracing.graphs import before_final_activation, final_activation
 from xplique_sal._tracing.layer_paths import LayerCall
 from xplique_sal.errors import (
     InvalidModelError,
@@ -73,6 +73,7 @@ class TracedModel:
         self.wrt: list[tf.Tensor] = []
         self.explained: tf.Tensor | None = None
         self.activation: str | None = None
+        self._outputs: list[tf.Tensor] = []
         own = getattr(self._explained.layer, "data_format", None) if self._explained else None
         self.channel_axis = (
             view.channel_axis if own is None else 1 if own == "channels_first" else -1
@@ -87,9 +88,10 @@ class TracedModel:
         names = keras_compat.output_names(self.view.model) if self._explained is None else []
         output = choose_output(output, self.view.output, names)
         if self.view.logits:
-            output = before_final_activation(output)
+            output = before_final_activation(output, keras_compat.is_layer(self.view.model))
         else:
             self.activation = final_activation(output)
+            self._outputs.append(output)
         self.explained = output
         return tf.cast(output, tf.float32) if output.dtype in _HALF else output
 
@@ -143,6 +145,11 @@ class TracedModel:
                 )
             self.wrt = [one_tensor(call, calls, self._graph) for call in self._wrt_calls]
         return output, calls
+
+    def activation_of(self, scores: tf.Tensor) -> str | None:
+        """Return the type of the final activation, if `scores` depend on what it makes itself."""
+        seen = any(is_seen_by(scores, output) for output in self._outputs)
+        return self.activation if seen else None
 
     @property
     def output_shape(self) -> tf.TensorShape:

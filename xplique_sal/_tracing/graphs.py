@@ -1,4 +1,4 @@
-"""Reading a traced graph: the activation that made a tensor, and the variables it writes to."""
+"""Reading a traced graph: the functions that it calls, and the variables that it writes to."""
 
 from __future__ import annotations
 
@@ -7,120 +7,63 @@ from typing import Any
 
 import tensorflow as tf
 
-from xplique_sal.errors import InvalidParameterError
-
-_ACTIVATIONS = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
-#: Ops that put values elsewhere or into another precision, with the position of their data input.
-_MOVES = {
-    **dict.fromkeys(
-        ("Identity", "StopGradient", "Cast", "Reshape", "Transpose", "Squeeze", "ExpandDims"), 0
-    ),
-    "EnsureShape": 0,
-}
-#: Ops whose output is an affine or pooling function of all their data inputs.
-_LINEAR = frozenset(
-    {"MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum", "Conv2D", "Conv3D"}
-    | {"DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2"}
-)
-_PASSED = frozenset(
-    {"BiasAdd", "Add", "AddV2", "AddN", "Sub", "Neg", "Mul", "RealDiv", "ConcatV2", "Pack"}
-    | {"Mean", "Sum", "Max", "AvgPool", "MaxPool", "Pad", "PadV2", "StridedSlice", "Slice"}
-    | {"GatherV2", "Split", "SplitV", "Unpack", "FusedBatchNormV3", "FusedBatchNorm"}
-    | {"ResizeBilinear", "ResizeNearestNeighbor", "SpaceToBatchND", "BatchToSpaceND"}
-)
-_SOURCES = frozenset({"Const", "ReadVariableOp", "Placeholder", "VarHandleOp"})
+#: Ops that call a function which stays one, rather than being a part of the graph around it.
+CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
 
-def final_activation(output: tf.Tensor) -> str | None:
-    """Return the type of the softmax, sigmoid or log-softmax that made `output`, if one did.
+def functions_called(node: Any) -> list[str]:
+    """Return the functions that an op, or a node of a function, runs and differentiates."""
+    return [
+        function.name
+        for name, attribute in node.attr.items()
+        if name != "cond"
+        for function in (attribute.func, *attribute.list.func)
+        if function.name
+    ]
 
-    Ops that only move values may stand between.
+
+def library(graph: Any, ops: Iterable[tf.Operation]) -> dict[str, Any]:
+    """Return the functions of a graph by their names, if one of `ops` calls any."""
+    if not any(functions_called(op.node_def) for op in ops):
+        return {}  # it is not worth writing out
+    functions = graph.as_graph_def().library.function
+    return {function.signature.name: function for function in functions}
+
+
+def nodes(
+    known: dict[str, Any], name: str, caller: str, compiled: str | None = None
+) -> Iterable[tuple[Any, str | None]]:
+    """Yield the nodes of a function and of those that it calls.
+
+    With each comes the name of the compiled function that it is in. Loops and branches are traced
+    with the graph around them, and are none.
+
+    Parameters
+    ----------
+    known
+        The functions of the graph.
+    name
+        Which of them.
+    caller
+        The type of the op that calls it.
+    compiled
+        The compiled function that the caller is in.
     """
-    while output.op.type in _MOVES and output.op.inputs:
-        output = output.op.inputs[_MOVES[output.op.type]]
-    return output.op.type if output.op.type in _ACTIVATIONS else None
+    if name not in known:
+        return
+    if caller in CALLS:
+        compiled = compiled or name
+    for node in known[name].node_def:
+        yield node, compiled
+        for function in functions_called(node):
+            yield from nodes(known, function, node.op, compiled)
 
 
-def before_final_activation(output: tf.Tensor) -> tf.Tensor:
-    """Return the logits of `output`: its value as if the final activation had not been applied.
-
-    The ops that moved values after the activation are applied to its input instead.
-
-    Raises
-    ------
-    InvalidParameterError
-        If there is no such activation and `output` is not the output of a linear op either.
-    """
-    moves = []
-    tensor = output
-    while tensor.op.type in _MOVES and tensor.op.inputs:
-        moves.append(tensor.op)
-        tensor = tensor.op.inputs[_MOVES[tensor.op.type]]
-    if tensor.op.type not in _ACTIVATIONS:
-        hidden = _nonlinear_origin(tensor)
-        if hidden is None:
-            return output
-        raise InvalidParameterError(
-            "a model whose output a softmax, a sigmoid or a log-softmax makes (logits=True)",
-            f"one whose output the op {hidden!r} makes, in which none of them can be told",
-            "Name the layer before the activation with `output_layer`, or explain the output "
-            "itself with logits=False.",
-        )
-    tensor = tensor.op.inputs[0]
-    for move in reversed(moves):
-        tensor = _apply(move, tensor)
-    return tensor
-
-
-def _apply(move: tf.Operation, tensor: tf.Tensor) -> tf.Tensor:
-    if move.type == "Cast":
-        return tf.cast(tensor, move.outputs[0].dtype)
-    if move.type in ("Identity", "StopGradient", "EnsureShape"):
-        return tf.ensure_shape(tensor, move.outputs[0].shape)
-    if move.type == "Reshape":
-        moved = tf.reshape(tensor, move.inputs[1])
-    elif move.type == "Transpose":
-        moved = tf.transpose(tensor, move.inputs[1])
-    elif move.type == "Squeeze":
-        moved = tf.squeeze(tensor, move.get_attr("squeeze_dims") or None)
-    else:
-        moved = tf.expand_dims(tensor, move.inputs[1])
-    return tf.ensure_shape(moved, move.outputs[0].shape)
-
-
-def _nonlinear_origin(output: tf.Tensor) -> str | None:
-    """Return the type of an op that bends the way from a linear layer to `output`, if any."""
-    waiting = [output]
-    seen = set()
-    while waiting:
-        op = waiting.pop().op
-        if op.name in seen:
-            continue
-        seen.add(op.name)
-        if op.type in _MOVES and op.inputs:
-            waiting.append(op.inputs[_MOVES[op.type]])
-        elif op.type in _PASSED:
-            data = [tensor for tensor in op.inputs if tensor.dtype.is_floating]
-            if op.type in ("Mul", "RealDiv") and not any(map(_is_constant, data)):
-                return str(op.type)
-            waiting += data
-        elif op.type not in _LINEAR and op.type not in _SOURCES:
-            return str(op.type)
-    return None
-
-
-def _is_constant(tensor: tf.Tensor) -> bool:
-    """Tell whether a tensor depends on constants and variables only."""
-    waiting, seen = [tensor.op], set()
-    while waiting:
-        op = waiting.pop()
-        if op.name in seen:
-            continue
-        seen.add(op.name)
-        if op.type == "Placeholder" and op.outputs[0].dtype != tf.resource:
-            return False
-        waiting += [source.op for source in op.inputs]
-    return True
+def nodes_called(op: tf.Operation) -> list[Any]:
+    """Return the nodes of the functions that an op calls, and of those that they call."""
+    known = library(op.graph, [op])
+    called = functions_called(op.node_def)
+    return [node for name in called for node, _ in nodes(known, name, op.type)]
 
 
 #: Ops that read a resource without changing it.

@@ -64,7 +64,9 @@ def _wrapped(layer: Any, around: Callable[..., Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def functions_inlined(call: Callable[..., Any]) -> Iterator[None]:
+def functions_inlined(
+    call: Callable[..., Any], stays: Callable[[Any], bool] = lambda graph: False
+) -> Iterator[None]:
     """Let this thread run every `tf.function` as part of the graph that it is tracing.
 
     A function that TensorFlow has compiled keeps its gradient, once made, for everybody: a rule
@@ -75,6 +77,9 @@ def functions_inlined(call: Callable[..., Any]) -> Iterator[None]:
     ----------
     call
         Called as ``call(function, *args, **kwargs)`` with the Python function.
+    stays
+        Told the graph of a function for XLA, whether it can stay one: Keras compiles there what
+        TensorFlow's own kernels do not do, a grouped convolution on a CPU for example.
     """
     function_type: Any = type(tf.function(lambda: None))
     original = function_type.__call__
@@ -86,6 +91,10 @@ def functions_inlined(call: Callable[..., Any]) -> Iterator[None]:
             return original(self, *args, **kwargs)
         python_function = getattr(self, "python_function", None)
         if python_function is None:
+            return original(self, *args, **kwargs)
+        if getattr(self, "_jit_compile", None) and stays(
+            self.get_concrete_function(*args, **kwargs).graph
+        ):
             return original(self, *args, **kwargs)
         return call(python_function, *args, **kwargs)
 

@@ -349,3 +349,47 @@ def test_normalisation_that_is_left_of_whole_networks(keras, name, left):
     types = [op.type for op in graph.get_operations()]
     assert types.count("FusedBatchNormV3") == left
     assert graph.structured_outputs.shape == (None, 1000)
+
+
+def grouped(keras, sides, rank, multiplier):
+    """A convolution in groups, behind zeros, in the middle of a network with rectifiers."""
+    layers = keras.layers
+    settings = {"strides": 2, "use_bias": False, "name": "grouped"}
+    if multiplier:
+        kind = layers.DepthwiseConv2D if rank == 2 else layers.DepthwiseConv1D
+        middle = kind(3, depth_multiplier=multiplier, **settings)
+    else:
+        middle = getattr(layers, f"Conv{rank}D")(8, 3, groups=2, **settings)
+    around = getattr(layers, f"ZeroPadding{rank}D")(sides)
+    first, norm = getattr(layers, f"Conv{rank}D")(4, 1), layers.BatchNormalization()
+    shape = (7, 8, 9)[:rank]
+    return chain(keras, first, layers.ReLU(), around, middle, norm, shape=(*shape, 3))
+
+
+def passing(x, y, g):
+    """The rule of a rectifier that is its derivative."""
+    return tf.where(x > 0, g, tf.zeros_like(g))
+
+
+@pytest.mark.filterwarnings("ignore:The backprop modifier acted")
+@pytest.mark.parametrize("sides", [1, ((1, 0), (1, 0)), ((0, 1), (1, 1))], ids=str)
+@pytest.mark.parametrize("multiplier", [0, 1, 2])
+def test_a_padded_grouped_convolution_under_a_rule(keras, rng, sides, multiplier):
+    assert_rule_and_plain_agree(randomised(grouped(keras, sides, 2, multiplier), rng), rng)
+
+
+@pytest.mark.filterwarnings("ignore:The backprop modifier acted")
+@pytest.mark.parametrize("rank, multiplier", [(1, 0), (1, 2), (3, 0)])
+def test_grouped_convolutions_of_series_and_volumes_under_a_rule(keras, rng, rank, multiplier):
+    assert_rule_and_plain_agree(randomised(grouped(keras, 1, rank, multiplier), rng), rng)
+
+
+def assert_rule_and_plain_agree(model, rng):
+    x = rng.normal(size=(3, *model.inputs[0].shape[1:])).astype("float32")
+    expected = reference.gradient(reference.class_score(model, [1, 1, 1]), x)
+    for options in ({}, {"backprop_modifier": passing}):
+        for fold in (True, False):
+            actual, _ = maps(model, x, 1, fold_batch_norm=fold, **options)
+            np.testing.assert_allclose(
+                actual, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max()
+            )

@@ -152,11 +152,14 @@ def _without_padding(
     if around is None or value != 0.0:
         return image, padding
     around = [tuple(sides) for sides in around.tolist()]
+    kernel = convolution.inputs[1]
     if around == _same_padding(source, convolution):
         return source, {"padding": "SAME", "explicit_paddings": []}
     channels = convolution.get_attr("data_format").decode().index("C")
-    if convolution.type != "Conv2D" or around[0] != (0, 0) or around[channels] != (0, 0):
-        # TensorFlow cannot optimise a depthwise convolution with explicit padding.
+    grouped = source.shape[channels] is None or source.shape[channels] != kernel.shape[2]
+    if convolution.type != "Conv2D" or grouped or around[0] != (0, 0) or around[channels] != (0, 0):
+        # Nor does TensorFlow optimise a depthwise convolution with explicit padding, and on a CPU
+        # it has no grouped one.
         return image, padding
     return source, {
         "padding": "EXPLICIT",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
-from typing import Any, NamedTuple
+from collections.abc import Sequence, Set
+from typing import NamedTuple
 
 import tensorflow as tf
+
+from xplique_sal._tracing import graphs
 
 #: The rectifiers that TensorFlow runs as one op, with their slope for positive inputs.
 SLOPES = {"Relu": 1.0, "Relu6": 1.0, "LeakyRelu": 1.0, "Elu": 1.0, "Selu": 1.0507009873554805}
@@ -18,7 +20,6 @@ _SMOOTH = {
     "Erf": "gelu",
     "Erfc": "gelu",
 }
-_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _COMPARISONS = ("Greater", "GreaterEqual")
 
 
@@ -63,7 +64,7 @@ def between(
     graph = scores.graph
     on_the_way = _on_the_way(sources, scores)
     ops = [op for op in on_the_way if (id(graph), op.name) in model_ops]
-    known = {function.signature.name: function for function in _library(graph, ops)}
+    known = graphs.library(graph, ops)
     rectifiers: list[str] = []
     smooth: dict[str, None] = {}
     composite = compiled = None
@@ -73,8 +74,8 @@ def between(
         composite = composite or _composite(op)
         if op.type in _SMOOTH and op.outputs[0] is not explained:
             smooth[_smooth_name(op)] = None
-        for name in _called(op):
-            for node, function in _nodes(known, name, op.type):
+        for name in graphs.functions_called(op.node_def):
+            for node, function in graphs.nodes(known, name, op.type):
                 if node.op in SLOPES:
                     rectifiers.append(node.name)
                     compiled = compiled or function
@@ -127,42 +128,6 @@ def _data(op: tf.Operation) -> list[tf.Tensor]:
     return [
         tensor for tensor in op.inputs if tensor.dtype.is_floating or tensor.dtype == tf.variant
     ]
-
-
-def _called(op: tf.Operation) -> list[str]:
-    """Return the functions that an op runs and differentiates."""
-    return [
-        function.name
-        for name, attribute in op.node_def.attr.items()
-        if name != "cond"
-        for function in (attribute.func, *attribute.list.func)
-        if function.name
-    ]
-
-
-def _library(graph: Any, ops: Iterable[tf.Operation]) -> Iterable[Any]:
-    # Only a graph that calls functions is worth writing out.
-    return graph.as_graph_def().library.function if any(map(_called, ops)) else ()
-
-
-def _nodes(
-    library: dict[str, Any], name: str, caller: str, compiled: str | None = None
-) -> Iterable[tuple[Any, str | None]]:
-    """Yield the nodes of a function and of those that it calls.
-
-    With each comes the name of the compiled function that it is in. Loops and branches are traced
-    with the graph around them, and are none.
-    """
-    if name not in library:
-        return
-    if caller in _CALLS:
-        compiled = compiled or name
-    for node in library[name].node_def:
-        yield node, compiled
-        for key, attribute in node.attr.items():
-            for function in (attribute.func, *attribute.list.func):
-                if function.name and key != "cond":
-                    yield from _nodes(library, function.name, node.op, compiled)
 
 
 def _composite(op: tf.Operation) -> str | None:

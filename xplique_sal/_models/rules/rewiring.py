@@ -25,6 +25,13 @@ from xplique_sal._models.rules.rectifiers import Rectifier, Rule
 from xplique_sal._tracing import keras_compat, wrapping
 from xplique_sal.errors import NothingRewiredError
 
+#: The ops of a function that computes a convolution and nothing else.
+_CONVOLVING = frozenset(
+    {"Conv2D", "Conv3D", "DepthwiseConv2dNative", "SpaceToBatchND", "BatchToSpaceND", "Reshape"}
+    | {"ExpandDims", "Squeeze", "Transpose", "Pad", "Identity", "Cast", "ReadVariableOp", "NoOp"}
+    | {"Placeholder", "Const", "Shape", "StridedSlice", "Pack", "ConcatV2", "BiasAdd"}
+)
+
 
 class Rewiring(NamedTuple):
     """What a backprop modifier did to a gradient.
@@ -80,7 +87,7 @@ class Rewirer:
                 if keras_compat.is_composite_rectifier(layer)
             ]
         with (
-            wrapping.functions_inlined(call_with_autograph),
+            wrapping.functions_inlined(call_with_autograph, _only_convolves),
             wrapping.calls_passed_through(units, self._as_unit),
         ):
             yield
@@ -196,6 +203,11 @@ class Rewirer:
         missing = list((expected - reached).elements())
         again = sum((reached - expected).values())
         return missing if len(missing) > again else []
+
+
+def _only_convolves(graph: Any) -> bool:
+    """Tell whether a function holds nothing but a convolution, which no rule is for."""
+    return {op.type for op in graph.get_operations()} <= _CONVOLVING
 
 
 def _unreached(names: Sequence[str]) -> NothingRewiredError:
