@@ -4,7 +4,7 @@
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xplique_sal import (
     attributions,
@@ -16,14 +16,41 @@ from xplique_sal import (
     visualization,
 )
 from xplique_sal._versions import versions
-from xplique_sal.attributions import Saliency
+from xplique_sal.attributions import (
+    DeconvNet,
+    GradCAM,
+    GradCAMPP,
+    GradientInput,
+    GuidedBackprop,
+    IntegratedGradients,
+    Occlusion,
+    Rise,
+    Saliency,
+    SmoothGrad,
+    SquareGrad,
+    VarGrad,
+)
 from xplique_sal.operators import Tasks
+
+if TYPE_CHECKING:
+    from xplique_sal import callbacks, detection, plots, segmentation
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "DeconvNet",
+    "GradCAM",
+    "GradCAMPP",
+    "GradientInput",
+    "GuidedBackprop",
+    "IntegratedGradients",
+    "Occlusion",
+    "Rise",
     "Saliency",
+    "SmoothGrad",
+    "SquareGrad",
     "Tasks",
+    "VarGrad",
     "__version__",
     "attributions",
     "callbacks",
@@ -47,3 +74,7 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

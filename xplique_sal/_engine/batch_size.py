@@ -57,6 +57,7 @@ class BatchSize:
                 repr(asked),
                 "Pass the number of samples that the model may be given at once.",
             )
+        self.asked = asked
         self.is_searched = asked == "auto"
         self.most = _FIRST if self.is_searched else None if asked is None else int(asked)
         self.was_reduced = False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import abc
+import functools
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, final
 
 import numpy as np
 import tensorflow as tf
@@ -24,11 +25,7 @@ from xplique_sal._models.black_box import PlainFunction
 from xplique_sal._models.rules.rewiring import Rewiring
 from xplique_sal._models.view import ModelView, function_of
 from xplique_sal._tracing import keras_compat
-from xplique_sal.attributions.signatures import (
-    with_all_options,
-    with_defaults,
-    with_inherited_sections,
-)
+from xplique_sal.attributions.signatures import described, parameters_of, with_inherited_sections
 from xplique_sal.errors import InvalidInputError, InvalidOperatorError, InvalidTargetError
 
 
@@ -72,15 +69,8 @@ class BlackBoxExplainer(abc.ABC):
         If `operator` is no operator.
     """
 
-    #: Defaults of the base's parameters that are others for this method.
-    defaults: ClassVar[Mapping[str, Any]] = {}
-
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "defaults" in vars(cls) and "__init__" not in vars(cls):
-            cls.__init__ = with_defaults(cls.__init__, cls.defaults)  # type: ignore[method-assign]
-        if "__init__" in vars(cls):
-            with_all_options(cls)
         cls.__doc__ = with_inherited_sections(cls)
 
     def __init__(
@@ -94,12 +84,47 @@ class BlackBoxExplainer(abc.ABC):
         logits: bool = False,
     ) -> None:
         self._bound = BatchSize(batch_size)
+        self.operator = operator
+        self.output_layer = output_layer
+        self.output = output
+        self.logits = bool(logits)
         self._operator = operators.resolve(operator)
         self._warned: set[str] = set()
         #: f: callable on a batch, returning what is explained.
         self.model: ModelView | PlainFunction = function_of(
             model, output_layer=output_layer, output=output, logits=logits
         )
+
+        self._given_model = model.model if isinstance(model, ModelView) else model
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self) and name in parameters_of(type(self)):
+            # What is compiled was made for the first value: another would have no effect.
+            raise AttributeError(
+                f"Expected `{name}` of a {type(self).__name__} to stay as it was made, but it was "
+                f"set to {value!r}. Make another explainer with it."
+            )
+        super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        return described(type(self), self._arguments())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle an explainer as what it was made from: nothing compiled goes along."""
+        missing = parameters_of(type(self)).keys() - self._arguments().keys()
+        if missing:
+            raise TypeError(
+                f"Expected every parameter of {type(self).__name__} as an attribute of its name, "
+                f"to copy or pickle it, but {sorted(missing)} are none. Keep them in `__init__`."
+            )
+        return functools.partial(type(self), **self._arguments()), ()
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return the parameters that another explainer like this one is made from."""
+        found = {
+            name: getattr(self, name) for name in parameters_of(type(self)) if hasattr(self, name)
+        }
+        return {**found, "model": self._given_model, "batch_size": self._bound.asked}
 
     @property
     def batch_size(self) -> int | None:
@@ -438,8 +463,16 @@ class WhiteBoxExplainer(BlackBoxExplainer):
             backprop_modifier=backprop_modifier,
             fold_batch_norm=fold_batch_norm,
         )
-        super().__init__(view, batch_size, operator)
+        super().__init__(
+            view, batch_size, operator, output_layer=output_layer, output=output, logits=logits
+        )
         reducers.check(reducer)
+        self.reducer = reducer
+        self.wrt_layer = wrt_layer
+        self.grad_modifier = grad_modifier
+        self.backprop_modifier = backprop_modifier
+        self.fold_batch_norm = bool(fold_batch_norm)
+        self.strategy = strategy
         #: What the backprop modifier did in the last explanation: how many rectifiers followed it.
         self.rewiring: Rewiring | None = None
         self._run_of = GradientRun(

@@ -92,6 +92,7 @@ class FeatureMapExplainer(WhiteBoxExplainer):
             raise InvalidParameterError(
                 "one `conv_layer`", repr(conv_layer), "Make an explainer for each layer."
             )
+        self.interpolation = interpolation
         self._attribution = _WeighedChannels(type(self)._weights, interpolation)
         super().__init__(
             model,
@@ -122,11 +123,15 @@ class FeatureMapExplainer(WhiteBoxExplainer):
             The axes of the height and width.
         """
 
+    def _arguments(self) -> dict[str, Any]:
+        found = super()._arguments()
+        return {**found, "conv_layer": None} if self._finds_layer else found
+
     def _read(self, inputs: Structure, targets: Structure, endless: bool = False) -> Samples:
         samples = super()._read(inputs, targets, endless)
         if self._finds_layer and isinstance(self.model, ModelView):
             # At each call: the model's owner may have changed its structure.
-            self.conv_layer = self.model.wrt_layer = last_feature_map(self.model, samples)
+            vars(self)["conv_layer"] = self.model.wrt_layer = last_feature_map(self.model, samples)
         return samples
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import tensorflow as tf
+
+from xplique_sal._data.structures import GradientModifier, Operator
 from xplique_sal.attributions.base import WhiteBoxExplainer
 
 
@@ -24,4 +27,33 @@ class GuidedBackprop(WhiteBoxExplainer):
     Net", 2014, section 3.4.
     """
 
-    defaults: ClassVar[Mapping[str, Any]] = {"backprop_modifier": "guided"}
+    def __init__(
+        self,
+        model: Any,
+        output_layer: int | str | None = None,
+        batch_size: int | str | None = 64,
+        operator: Operator | str | None = None,
+        reducer: str | None = "mean",
+        *,
+        output: int | str | None = None,
+        logits: bool = False,
+        wrt_layer: int | str | Sequence[int | str] | None = None,
+        grad_modifier: GradientModifier | str | None = None,
+        backprop_modifier: Callable[..., tf.Tensor] | str | None = "guided",
+        fold_batch_norm: bool = True,
+        strategy: tf.distribute.Strategy | None = None,
+    ) -> None:
+        super().__init__(
+            model,
+            output_layer,
+            batch_size,
+            operator,
+            reducer,
+            output=output,
+            logits=logits,
+            wrt_layer=wrt_layer,
+            grad_modifier=grad_modifier,
+            backprop_modifier=backprop_modifier,
+            fold_batch_norm=fold_batch_norm,
+            strategy=strategy,
+        )

@@ -9,7 +9,14 @@ import numpy as np
 import tensorflow as tf
 
 from xplique_sal._data.samples import Batch, Samples
-from xplique_sal._data.structures import Explained, Operator, Skeleton, Structure, leaves
+from xplique_sal._data.structures import (
+    Explained,
+    GradientModifier,
+    Operator,
+    Skeleton,
+    Structure,
+    leaves,
+)
 from xplique_sal._engine.recipe import Place, Points, Sampling
 from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._parameters import integer
@@ -131,7 +138,14 @@ class IntegratedGradients(WhiteBoxExplainer):
         reducer: str | None = "mean",
         steps: int = 50,
         baseline_value: float | Structure | Callable[[tf.Tensor], tf.Tensor] = 0.0,
-        **options: Any,
+        *,
+        output: int | str | None = None,
+        logits: bool = False,
+        wrt_layer: int | str | Sequence[int | str] | None = None,
+        grad_modifier: GradientModifier | str | None = None,
+        backprop_modifier: Callable[..., tf.Tensor] | str | None = None,
+        fold_batch_norm: bool = True,
+        strategy: tf.distribute.Strategy | None = None,
     ) -> None:
         if not callable(baseline_value):
             for part in leaves(baseline_value):
@@ -139,7 +153,20 @@ class IntegratedGradients(WhiteBoxExplainer):
         self.steps = integer("steps", steps, 2, "The baseline and the sample are two of them.")
         self.baseline_value = baseline_value
         self._attribution = _Path(self.steps, baseline_value)
-        super().__init__(model, output_layer, batch_size, operator, reducer, **options)
+        super().__init__(
+            model,
+            output_layer,
+            batch_size,
+            operator,
+            reducer,
+            output=output,
+            logits=logits,
+            wrt_layer=wrt_layer,
+            grad_modifier=grad_modifier,
+            backprop_modifier=backprop_modifier,
+            fold_batch_norm=fold_batch_norm,
+            strategy=strategy,
+        )
 
     def explain_with_gaps(
         self, inputs: Structure, targets: Structure | None = None, *, verbose: int = 0

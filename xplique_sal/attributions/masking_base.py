@@ -37,9 +37,14 @@ class MaskingExplainer(BlackBoxExplainer):
         operator: Operator | str | None,
         value: Any,
         value_name: str,
-        **options: Any,
+        *,
+        output_layer: int | str | None = None,
+        output: int | str | None = None,
+        logits: bool = False,
     ) -> None:
-        super().__init__(model, batch_size, operator, **options)
+        super().__init__(
+            model, batch_size, operator, output_layer=output_layer, output=output, logits=logits
+        )
         self._value = HiddenValue(value, value_name)
         self._run_of = ScoreRun(self.model, self._operator, self._bound)
 
@@ -60,6 +65,15 @@ class MaskingExplainer(BlackBoxExplainer):
     @abc.abstractmethod
     def _map(self, original: np.ndarray, shown: Iterator[Shown]) -> tf.Tensor:
         """Return maps of samples, from their scores as they are and behind each mask."""
+
+    def _for_each_axis(self, length: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        """Return a length along each axis that is masked, where the model tells how many."""
+        inputs = self.model.inputs
+        if not isinstance(length, int) or inputs is None or len(inputs.specs) != 1:
+            return length
+        shape = inputs.specs[0].shape
+        # Without the samples' axis, and without the channels of images and volumes.
+        return length if shape is None else (length,) * (len(shape) - (2 if len(shape) > 3 else 1))
 
     def _explain_batch(self, samples: Samples, batch: Batch) -> Explained:
         inputs = self._inputs(batch)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._data.structures import Operator, Skeleton
+from xplique_sal._data.structures import GradientModifier, Operator, Skeleton
 from xplique_sal._engine import noise as noises
 from xplique_sal._engine.recipe import Place, Points, Sampling
 from xplique_sal._engine.statistics import Mean, Statistic
@@ -82,12 +83,32 @@ class NoiseExplainer(WhiteBoxExplainer):
         *,
         seed: int | None = None,
         relative_noise: bool = False,
-        **options: Any,
+        output: int | str | None = None,
+        logits: bool = False,
+        wrt_layer: int | str | Sequence[int | str] | None = None,
+        grad_modifier: GradientModifier | str | None = None,
+        backprop_modifier: Callable[..., tf.Tensor] | str | None = None,
+        fold_batch_norm: bool = True,
+        strategy: tf.distribute.Strategy | None = None,
     ) -> None:
         self.nb_samples = integer("nb_samples", nb_samples, self._least)
         self.noise = number("noise", noise, remedy="Pass a standard deviation.")
         self.seed = noises.drawn_seed() if seed is None else integer("seed", seed, None)
+        self.relative_noise = bool(relative_noise)
         self._attribution = _Noise(
-            self._statistic, self.nb_samples, self.noise, self.seed, bool(relative_noise)
+            self._statistic, self.nb_samples, self.noise, self.seed, self.relative_noise
         )
-        super().__init__(model, output_layer, batch_size, operator, reducer, **options)
+        super().__init__(
+            model,
+            output_layer,
+            batch_size,
+            operator,
+            reducer,
+            output=output,
+            logits=logits,
+            wrt_layer=wrt_layer,
+            grad_modifier=grad_modifier,
+            backprop_modifier=backprop_modifier,
+            fold_batch_norm=fold_batch_norm,
+            strategy=strategy,
+        )

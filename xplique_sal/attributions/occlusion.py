@@ -57,11 +57,38 @@ class Occlusion(MaskingExplainer):
         patch_size: int | Sequence[int] = 3,
         patch_stride: int | Sequence[int] = 3,
         occlusion_value: Any = 0.0,
-        **options: Any,
+        *,
+        output_layer: int | str | None = None,
+        output: int | str | None = None,
+        logits: bool = False,
     ) -> None:
-        super().__init__(model, batch_size, operator, occlusion_value, "occlusion_value", **options)
+        super().__init__(
+            model,
+            batch_size,
+            operator,
+            occlusion_value,
+            "occlusion_value",
+            output_layer=output_layer,
+            output=output,
+            logits=logits,
+        )
+        self.occlusion_value = occlusion_value
         self._size = lengths("patch_size", patch_size)
         self._stride = lengths("patch_stride", patch_stride)
+
+    @property
+    def patch_size(self) -> int | tuple[int, ...]:
+        """The length of a patch along each axis, where the model tells its axes."""
+        return self._for_each_axis(self._size)
+
+    @property
+    def patch_stride(self) -> int | tuple[int, ...]:
+        """The distance between patches along each axis, where the model tells its axes."""
+        return self._for_each_axis(self._stride)
+
+    def _arguments(self) -> dict[str, Any]:
+        given = {"patch_size": self._size, "patch_stride": self._stride}
+        return {**super()._arguments(), **given}
 
     def _masks(self, samples: Samples, shape: tuple[int, ...], axes: tuple[int, ...]) -> Masks:
         longest = [shape[axis] for axis in axes]

@@ -72,32 +72,44 @@ class Rise(MaskingExplainer):
         mask_value: Any = 0.0,
         *,
         seed: int | None = None,
-        **options: Any,
+        output_layer: int | str | None = None,
+        output: int | str | None = None,
+        logits: bool = False,
     ) -> None:
-        super().__init__(model, batch_size, operator, mask_value, "mask_value", **options)
-        self._count = integer("nb_samples", nb_samples)
-        self._grid = lengths("grid_size", grid_size)
-        self._probability = number(
+        super().__init__(
+            model,
+            batch_size,
+            operator,
+            mask_value,
+            "mask_value",
+            output_layer=output_layer,
+            output=output,
+            logits=logits,
+        )
+        self.mask_value = mask_value
+        self.nb_samples = integer("nb_samples", nb_samples)
+        self.grid_size = lengths("grid_size", grid_size)
+        self.preservation_probability = number(
             "preservation_probability",
             preservation_probability,
             "(]",
             high=1,
             remedy="Pass the share of each mask that is kept.",
         )
-        self._seed = None if seed is None else integer("seed", seed, 0)
+        self.seed = None if seed is None else integer("seed", seed, 0)
         #: What the masks of a call are drawn from, where the user gave no seed.
         self._drawn: weakref.WeakKeyDictionary[Samples, Any] = weakref.WeakKeyDictionary()
 
     def _masks(self, samples: Samples, shape: tuple[int, ...], axes: tuple[int, ...]) -> Masks:
-        seed = self._seed
+        seed = self.seed
         if seed is None:
             seed = self._drawn.setdefault(samples, np.random.SeedSequence().entropy)
         cells = list(shape)
         enlarged: Sequence[int] = []
         if len(shape) > 1:
             enlarged = axes if len(shape) > 2 else axes[:1]
-            grid = lengths_for("grid_size", self._grid, len(axes))
-            if not isinstance(self._grid, int) and len(shape) == 2 and grid[1] != shape[1]:
+            grid = lengths_for("grid_size", self.grid_size, len(axes))
+            if not isinstance(self.grid_size, int) and len(shape) == 2 and grid[1] != shape[1]:
                 raise InvalidParameterError(
                     f"a `grid_size` with {shape[1]}, the number of sensors, as the second",
                     f"{tuple(grid)}",
@@ -105,7 +117,9 @@ class Rise(MaskingExplainer):
                 )
             for axis in enlarged:
                 cells[axis] = grid[axes.index(axis)]
-        return _Grids(self._count, shape, cells, enlarged, self._probability, int(seed))
+        return _Grids(
+            self.nb_samples, shape, cells, enlarged, self.preservation_probability, int(seed)
+        )
 
     def _map(self, original: np.ndarray, shown: Iterator[Shown]) -> tf.Tensor:
         total, weight = tf.constant(0.0), tf.constant(0.0)

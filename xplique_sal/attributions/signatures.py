@@ -1,52 +1,67 @@
-"""What a subclass takes from its base: a signature with other defaults, and documentation."""
+"""What explainers are made from: their parameters, as documented, shown and copied."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-
-def with_defaults(init: Callable[..., None], defaults: Mapping[str, Any]) -> Callable[..., None]:
-    """Return `init` with other defaults, which its signature shows."""
-    signature = inspect.signature(init)
-    signature = signature.replace(
-        parameters=[
-            parameter.replace(default=defaults.get(name, parameter.default))
-            for name, parameter in signature.parameters.items()
-        ]
-    )
-
-    @functools.wraps(init)
-    def __init__(*args: Any, **kwargs: Any) -> None:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        init(*bound.args, **bound.kwargs)
-
-    __init__.__signature__ = signature  # type: ignore[attr-defined]
-    return __init__
+import numpy as np
 
 
-def with_all_options(cls: type) -> None:
-    """Show, in the signature of a class, what its ``**options`` are: the base's options.
+def parameters_of(cls: type) -> dict[str, inspect.Parameter]:
+    """Return what a class is made from, by name.
 
-    They are what the base takes by keyword only, and reach it as they are.
+    Where it takes ``**options``, they are those parameters of its base that it does not name.
     """
-    init: Any = vars(cls)["__init__"]
-    signature = inspect.signature(init)
-    own = list(signature.parameters.values())
-    if not own or own[-1].kind is not inspect.Parameter.VAR_KEYWORD:
-        return
-    base: Any = cls.__mro__[1]
-    options = [
-        parameter
-        for parameter in inspect.signature(base.__init__).parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-        and parameter.name not in signature.parameters
-    ]
-    init.__signature__ = signature.replace(parameters=[*own[:-1], *options])
+    return dict(_parameters_of(cls))
+
+
+@functools.lru_cache(maxsize=256)
+def _parameters_of(cls: type) -> Mapping[str, inspect.Parameter]:
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        kinds = {parameter.kind for parameter in parameters}
+        for parameter in parameters:
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                found.setdefault(parameter.name, parameter)
+        if inspect.Parameter.VAR_KEYWORD not in kinds:
+            break
+    return found
+
+
+def described(cls: type, arguments: Mapping[str, Any]) -> str:
+    """Return a call that makes an object like this one, of its model and what is no default."""
+    shown = []
+    for name, parameter in parameters_of(cls).items():
+        if name in arguments and parameter.default is parameter.empty:
+            shown.append(_brief(arguments[name]))
+        elif name in arguments and _differs(arguments[name], parameter.default):
+            shown.append(f"{name}={_brief(arguments[name])}")
+    return f"{cls.__name__}({', '.join(shown)})"
+
+
+def _differs(value: Any, default: Any) -> bool:
+    if isinstance(value, tuple) and not isinstance(default, tuple):
+        return any(_differs(part, default) for part in value)  # one for each axis
+    if getattr(value, "shape", ()) != ():
+        return True
+    return value is not default and not bool(value == default)
+
+
+def _brief(value: Any) -> str:
+    """Return a value on one line: of arrays their shape, of models and functions their name."""
+    if getattr(value, "shape", ()) != ():
+        return f"<{type(value).__name__} {tuple(value.shape)}>"
+    if isinstance(value, (str, bytes, int, float, list, tuple, dict, np.generic, type(None))):
+        return repr(value)
+    name = getattr(value, "name", getattr(value, "__name__", None))
+    return f"<{type(value).__name__}{f' {name!r}' if isinstance(name, str) else ''}>"
 
 
 def with_inherited_sections(cls: type) -> str:
@@ -65,7 +80,7 @@ def with_inherited_sections(cls: type) -> str:
         for sections in (own, *inherited):
             entries = {**_entries(sections.get(title, "")), **entries}
         if title == "Parameters":
-            parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
+            parameters = parameters_of(cls)
             entries = {
                 name: entries[name].replace(name, _heading(parameter), 1)
                 for name, parameter in parameters.items()
