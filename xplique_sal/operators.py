@@ -19,6 +19,7 @@ from xplique_sal._data.outputs import (
     check_boxes,
     check_classes,
     check_zone,
+    chosen_outputs_of,
     weighted_score,
 )
 from xplique_sal._data.structures import Operator, Structure
@@ -31,6 +32,8 @@ class ScoreFunction(NamedTuple):
 
     function: Operator
     check_targets: TargetCheck | None
+    #: Whether it tells the `Labels` of a dataset from targets; others get y as it was given.
+    reads_labels: bool = False
 
 
 _registry: dict[str, ScoreFunction] = {}
@@ -119,7 +122,11 @@ def _own(name: str, check_targets: TargetCheck) -> Callable[[Operator], Operator
     """
 
     def add(function: Operator) -> Operator:
-        return register(name, check_targets)(tf.autograph.experimental.do_not_convert(function))
+        function = tf.autograph.experimental.do_not_convert(function)
+        register(name, check_targets)(function)
+        reads_labels = check_targets in (check_classes, check_zone)
+        _registry[name] = ScoreFunction(function, check_targets, reads_labels)
+        return function
 
     return add
 
@@ -135,8 +142,9 @@ def classification(f: Any, x: Structure, y: tf.Tensor | None) -> tf.Tensor:
     x
         The inputs.
     y
-        Weights (N, L), class indices (N,), or ``None`` for the largest output. Where f(x) has
-        positions, (N, ..., L), they are averaged, unless y has positions too.
+        Weights (N, L), class indices (N,) or (N, 1), or ``None`` for the largest output. Where f(x)
+        has positions, (N, ..., L), they are averaged, unless y has positions too: weights of that
+        shape, or the index of an output at each position.
 
     Returns
     -------
@@ -172,7 +180,8 @@ def semantic_segmentation(f: Any, x: Structure, y: tf.Tensor) -> tf.Tensor:
     x
         The inputs.
     y
-        Of the shape of f(x): non-zero at the positions of the zone, in the channel of the class.
+        Of the shape of f(x): non-zero at the positions of the zone, in the channel of the class;
+        or a label mask, the index of the class at each position.
 
     Returns
     -------
@@ -180,7 +189,7 @@ def semantic_segmentation(f: Any, x: Structure, y: tf.Tensor) -> tf.Tensor:
         (N,).
     """
     scores = f(x)
-    y = tf.cast(y, scores.dtype)
+    y = tf.cast(chosen_outputs_of(y, scores, getattr(f, "channel_axis", -1)), scores.dtype)
     axes = list(range(1, scores.shape.rank))
     return tf.math.divide_no_nan(
         tf.reduce_sum(scores * y, axes),

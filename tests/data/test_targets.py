@@ -71,7 +71,7 @@ def test_targets_beside_a_dataset(keras, kind, batched):
     np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["indices", "one-hot", "multi-hot"])
 @pytest.mark.parametrize("batched", [True, False])
 def test_targets_inside_a_dataset(keras, kind, batched):
     targets, expected = KINDS[kind]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,13 +23,14 @@ from xplique_sal._data.checks import (
 )
 from xplique_sal._data.structures import (
     InputSpec,
+    Labels,
     ModelInputs,
     Skeleton,
     Structure,
     leaves,
     skeleton_of,
 )
-from xplique_sal._data.targets import Repeated, read_targets
+from xplique_sal._data.targets import LabelsOfOutput, read_targets, target_specs
 from xplique_sal.errors import InvalidInputError, InvalidTargetError
 
 #: Arrays are looked through for values that are not finite in pieces of this size.
@@ -72,7 +73,8 @@ class Samples(abc.ABC):
     for_model, for_user
         How the model and the user want the inputs packed.
     for_targets
-        How the operator wants the targets packed; ``None`` if there are none.
+        How the operator wants the targets packed; ``None`` if there are none. Within `Labels`, if
+        they are those of a dataset and the operator chooses outputs by them.
     input_specs, target_specs
         Shape and dtype of each input and each target, without the batch axis.
     count
@@ -118,7 +120,13 @@ class Samples(abc.ABC):
 class ArraySamples(Samples):
     """Samples in arrays, which are sliced when their batch is due."""
 
-    def __init__(self, inputs: Structure, targets: Structure, model: ModelInputs | None) -> None:
+    def __init__(
+        self,
+        inputs: Structure,
+        targets: Structure,
+        model: ModelInputs | None,
+        labels: LabelsOfOutput | None,
+    ) -> None:
         arrangement = arrange(inputs, model)
         self.for_model, self.for_user = arrangement.for_model, arrangement.for_user
         specs = _specs(model, len(arrangement.flat))
@@ -135,11 +143,10 @@ class ArraySamples(Samples):
                 for start in range(0, len(array), step := _rows(array)):
                     check_finite(array[start : start + step], start, spec)
         self._specs = specs
+        if labels is not None and isinstance(targets, Mapping):
+            targets = labels.of(targets)
         self._targets, self.for_targets = read_targets(targets, self.count)
-        self.target_specs = [
-            tf.TensorSpec(array.shape[1:], dtype_of(array, InvalidTargetError))
-            for array in self._targets
-        ]
+        self.target_specs = target_specs(self._targets)
         self._targets_checked = False
         self.takes_only = self.fixed_batch = model.fixed_batch if model is not None else None
 
@@ -170,7 +177,11 @@ class DatasetSamples(Samples):
     """Samples in a `tf.data.Dataset` of x, (x, y) or (x, y, w), which is streamed."""
 
     def __init__(
-        self, dataset: tf.data.Dataset, targets: Structure, model: ModelInputs | None
+        self,
+        dataset: tf.data.Dataset,
+        targets: Structure,
+        model: ModelInputs | None,
+        labels: LabelsOfOutput | None,
     ) -> None:
         spec = dataset.element_spec
         parts = spec if isinstance(spec, tuple) else (spec,)
@@ -189,34 +200,34 @@ class DatasetSamples(Samples):
                 "dataset.map(lambda x, y: x).",
             )
         self._dataset = dataset
-        self._model = model
+        self._model, self._labels = model, labels
         arrangement = arrange(parts[0], model)
         self.for_model, self.for_user = arrangement.for_model, arrangement.for_user
         self._specs = _specs(model, len(arrangement.flat))
-        target_specs = leaves(parts[1]) if has_targets else []
-        self.for_targets = skeleton_of(parts[1]) if has_targets else None
-        for part in (*arrangement.flat, *target_specs):
+        given = self._chosen(parts[1]) if has_targets else None
+        specs = leaves(given) if has_targets else []
+        self.for_targets = skeleton_of(given) if has_targets else None
+        for part in (*arrangement.flat, *specs):
             check_dense(part)
-        self._is_batched = is_batched(arrangement.flat, target_specs, self._specs)
+        self._is_batched = is_batched(arrangement.flat, specs, self._specs)
         if not self._is_batched:
             arrangement.flat[:] = [_batched(part) for part in arrangement.flat]
-            target_specs = [_batched(part) for part in target_specs]
+            specs = [_batched(part) for part in specs]
         self.input_specs = [
             check_input(part.shape, part.dtype, spec)
             for part, spec in zip(arrangement.flat, self._specs, strict=True)
         ]
-        self.target_specs = [tf.TensorSpec(part.shape[1:], part.dtype) for part in target_specs]
+        self.target_specs = [tf.TensorSpec(part.shape[1:], part.dtype) for part in specs]
         cardinality = int(dataset.cardinality())
         self.is_endless = cardinality == tf.data.INFINITE_CARDINALITY
         self.count = cardinality if cardinality >= 0 and not self._is_batched else None
         self.takes_only = self.fixed_batch = model.fixed_batch if model is not None else None
         self._beside: list[Any] | None = None
         if targets is not None:
+            if labels is not None and isinstance(targets, Mapping):
+                targets = labels.of(targets)
             self._beside, self.for_targets = read_targets(targets, self.count)
-            self.target_specs = [
-                tf.TensorSpec(array.shape[1:], dtype_of(array, InvalidTargetError))
-                for array in self._beside
-            ]
+            self.target_specs = target_specs(self._beside)
 
     def first(self) -> list[Any]:
         """Return the inputs of the first sample, with their batch axis."""
@@ -225,10 +236,14 @@ class DatasetSamples(Samples):
             return [part[:1] if self._is_batched else part[tf.newaxis] for part in inputs]
         raise no_samples()
 
+    def _chosen(self, targets: Structure) -> Structure:
+        """Return what the operator gets of a dataset's own targets."""
+        return targets if self._labels is None else Labels(self._labels.of(targets))
+
     def _read_one(self, element: Any) -> tuple[Structure, Structure | None]:
         if not isinstance(element, tuple):
             return element, None
-        return element[0], element[1] if len(element) > 1 else None
+        return element[0], self._chosen(element[1]) if len(element) > 1 else None
 
     def batches(self, size: int | None, merge: bool = False) -> Iterator[Batch]:
         """Yield the dataset's batches, split where they are larger than `size`."""
@@ -258,13 +273,16 @@ class DatasetSamples(Samples):
     def _targets_of(self, start: int, count: int, targets: Structure | None) -> list[Any]:
         if self._beside is None:
             return [] if targets is None else leaves(targets)
-        if any(start + count > len(array) for array in self._beside):
+        if any(array.ndim and start + count > len(array) for array in self._beside):
             self._check_all_used(start + count)
-        return [array[start : start + count] for array in self._beside]
+        return [
+            array[start : start + count] if array.ndim else np.full(count, array)
+            for array in self._beside
+        ]
 
     def _check_all_used(self, count: int) -> None:
         for array in self._beside or ():
-            if not isinstance(array, Repeated) and len(array) != count:
+            if array.ndim and len(array) != count:
                 raise wrong_number(len(array), f"{count} inputs or more")
 
     def check_targets(self, batch: Batch, check: Callable[[list[Any], int], None]) -> None:
@@ -272,7 +290,12 @@ class DatasetSamples(Samples):
         check(batch.targets, batch.start)
 
 
-def read_samples(inputs: Structure, targets: Structure, model: ModelInputs | None) -> Samples:
+def read_samples(
+    inputs: Structure,
+    targets: Structure,
+    model: ModelInputs | None,
+    labels: LabelsOfOutput | None = None,
+) -> Samples:
     """Return the samples that `inputs` and `targets` hold, checked against the model.
 
     Parameters
@@ -283,14 +306,16 @@ def read_samples(inputs: Structure, targets: Structure, model: ModelInputs | Non
         As an operator takes them: arrays as long as the inputs, one integer for all, or ``None``.
     model
         What the model says about its inputs.
+    labels
+        Which of a dataset's labels are read, as `Labels`; ``None`` leaves its targets as they are.
 
     Raises
     ------
     InvalidInputError, InvalidTargetError
     """
     if isinstance(inputs, tf.data.Dataset):
-        return DatasetSamples(inputs, targets, model)
-    return ArraySamples(inputs, targets, model)
+        return DatasetSamples(inputs, targets, model, labels)
+    return ArraySamples(inputs, targets, model, labels)
 
 
 def concatenate(parts: Sequence[Sequence[tf.Tensor | None]]) -> list[tf.Tensor | None]:

@@ -57,6 +57,15 @@ class Arrangement(NamedTuple):
     for_user: Skeleton
 
 
+class Labels(NamedTuple):
+    """What a dataset says about its samples, which is not what a user asks to have explained.
+
+    An operator of the package gets it in place of targets, and never takes it for weights.
+    """
+
+    values: Any
+
+
 class Explained(NamedTuple):
     """The explanations of a batch.
 

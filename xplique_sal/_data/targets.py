@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,27 +13,62 @@ from xplique_sal._data.structures import Skeleton, Structure, leaves, skeleton_o
 from xplique_sal.errors import InvalidTargetError
 
 
-class Repeated:
-    """One integer target, as long as any inputs."""
+class LabelsOfOutput(NamedTuple):
+    """How the labels of a dataset are read for an operator that chooses outputs.
 
-    def __init__(self, value: Any, count: int | None) -> None:
-        self._value = np.asarray(value)
-        self._count = np.iinfo(np.int64).max if count is None else count
-        self.dtype = self._value.dtype
-        self.shape = (self._count,)
+    Attributes
+    ----------
+    output
+        Which of several outputs is explained, by index, name or dict key; ``None`` the only one.
+    names
+        The names of the model's outputs in order, as far as it has any.
+    """
 
-    def __len__(self) -> int:
-        return self._count
+    output: int | str | None = None
+    names: Sequence[str] = ()
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        return np.full(1, self._value, dtype or self.dtype)  # for checks: one stands for all
+    def of(self, labels: Structure) -> Structure:
+        """Return the part of labels that is about the output.
 
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        return np.full(len(range(*rows.indices(self._count))), self._value)
+        Raises
+        ------
+        InvalidTargetError
+            If they are named, or numbered, and none is of that output.
+        """
+        if not isinstance(labels, (Mapping, list, tuple)):
+            return labels
+        parts = list(labels.values()) if isinstance(labels, Mapping) else list(labels)
+        if len(parts) == 1:
+            return parts[0]
+        if self.output is None:
+            return labels
+        key: Any = self._key(labels)
+        if key is None:
+            named = list(labels) if isinstance(labels, Mapping) else len(parts)
+            raise InvalidTargetError(
+                f"labels for the output {self.output!r}",
+                f"a {type(labels).__name__} with {named}",
+                "Map the dataset to the labels of that output: "
+                "dataset.map(lambda x, y: (x, y[...])).",
+            )
+        return labels[key]
+
+    def _key(self, labels: Structure) -> int | str | None:
+        names, output = list(self.names), self.output
+        if isinstance(labels, Mapping):
+            by_index = names[output : output + 1] if isinstance(output, int) else []
+            return next((key for key in [output, *by_index] if key in labels), None)
+        if isinstance(output, str):
+            output = names.index(output) if output in names else len(labels)
+        assert output is not None
+        return output if -len(labels) <= output < len(labels) else None
 
 
 def read_targets(targets: Structure, count: int | None) -> tuple[list[Any], Skeleton | None]:
     """Return the arrays in `targets`, and how to pack them.
+
+    One integer for all stands beside each of `count` samples; where that is not known it stays one,
+    of rank 0.
 
     Raises
     ------
@@ -57,7 +92,7 @@ def read_targets(targets: Structure, count: int | None) -> tuple[list[Any], Skel
     for part in leaves(targets):
         array = _target_array(part)
         if len(array.shape) == 0:
-            arrays.append(Repeated(array, count))
+            arrays.append(array if count is None else np.broadcast_to(array, count))
             continue
         if count is not None and len(array) != count:
             raise wrong_number(len(array), f"{count} inputs", array.shape)

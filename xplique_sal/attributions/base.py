@@ -16,6 +16,7 @@ from xplique_sal import grad_modifiers, operators
 from xplique_sal._data.outputs import check_classes
 from xplique_sal._data.samples import Batch, DatasetSamples, Samples, concatenate, read_samples
 from xplique_sal._data.structures import Explained, GradientModifier, Operator, Structure, pack
+from xplique_sal._data.targets import LabelsOfOutput
 from xplique_sal._engine import reducers
 from xplique_sal._engine.batch_size import BatchSize
 from xplique_sal._engine.gradient_program import ScoreGradient
@@ -307,7 +308,11 @@ class BlackBoxExplainer(abc.ABC):
         return chosen
 
     def _read(self, inputs: Structure, targets: Structure, endless: bool = False) -> Samples:
-        samples = read_samples(inputs, targets, self.model.inputs)
+        labels = None
+        if self._operator.reads_labels:
+            output, f = getattr(self.model, "output", None), getattr(self.model, "model", None)
+            labels = LabelsOfOutput(output, keras_compat.output_names(f))
+        samples = read_samples(inputs, targets, self.model.inputs, labels)
         if isinstance(samples, DatasetSamples) and samples.is_endless and not endless:
             raise InvalidInputError(
                 "a dataset that ends",

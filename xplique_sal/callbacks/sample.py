@@ -51,7 +51,7 @@ def read(
 ) -> tuple[Structure, Structure, Structure]:
     """Return inputs, targets, and the arrays in the inputs, packed as their maps will be.
 
-    A dataset is turned into its arrays; what is in memory already is checked and returned as it is.
+    A dataset stays one, because its labels are not targets; what is in memory is checked.
 
     Raises
     ------
@@ -60,10 +60,6 @@ def read(
     samples = read_samples(inputs, targets, model)
     batches = list(samples.batches(None))
     arrays = pack(samples.for_user, _joined([batch.inputs for batch in batches]))
-    if isinstance(inputs, tf.data.Dataset):
-        inputs = arrays
-        if samples.for_targets is not None:
-            targets = pack(samples.for_targets, _joined([batch.targets for batch in batches]))
     return inputs, targets, arrays
 
 
