@@ -15,6 +15,7 @@ from xplique_sal import (
     operators,
     visualization,
 )
+from xplique_sal._tracing.programs import forget
 from xplique_sal._versions import versions
 from xplique_sal.attributions import (
     DeconvNet,
@@ -56,6 +57,7 @@ __all__ = [
     "callbacks",
     "detection",
     "errors",
+    "forget",
     "grad_modifiers",
     "localization",
     "losses",

@@ -424,7 +424,9 @@ def test_programs_of_a_model_are_bounded(keras, rng):
 def test_programs_of_dead_operators_are_dropped(keras, rng):
     model, (x, y) = network(keras), table(rng, 2)
     for _ in range(4):
-        Saliency(model, operator=lambda f, x, y: f(x)[:, 0])(x)
+        closed_over = Scores()  # nothing that is made later can be equal to what names this one
+        Saliency(model, operator=lambda f, x, y, held=closed_over: held(f, x, y))(x)
+        del closed_over
         gc.collect()
     Saliency(model)(x, y)
     assert len(programs._programs[id(model)]._entries) == 1

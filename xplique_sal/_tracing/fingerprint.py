@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import types
+import threading
 import weakref
-import zlib
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
-import tensorflow as tf
-
 from xplique_sal._tracing import keras_compat
-
-_SCALARS = frozenset({bool, int, str, type(None)})
-PLAIN = (bool, int, str, bytes, type(None), complex, tf.DType, tf.TensorShape)
-#: Objects of these libraries are told apart by identity; a user's own are looked into.
-_LIBRARIES = (*keras_compat.NAMES, "tensorflow", "numpy", "builtins", "functools", "threading")
-_DEPTH = 4
+from xplique_sal._tracing.description import Description, can_change, is_model, is_referable
 
 
 def owners(model: Any) -> list[tuple[Any, dict[str, Any]]]:
@@ -53,169 +42,114 @@ class _Watched(NamedTuple):
 class Fingerprint:
     """The structure of a model at one moment: layers, settings, functions, variables, constants.
 
-    Weights are left out: a trace reads them anew at each call. Two fingerprints are equal if
-    nothing that a trace could have burnt in differs. Objects are compared by identity, which
-    holds only while they live: a fingerprint of which an object has died equals none.
+    Weights are left out: a trace reads them anew at each call. To the structure belongs what the
+    code of the model's own classes and functions names: globals, closed-over variables, attributes
+    of classes, and other models. Two fingerprints are equal if nothing that a trace could have
+    burnt in differs; one of which an object has died equals none.
 
     Whether a model is still as it was is told by a glance at first: which attributes there are,
     which objects they are, and what is in those that can change inside.
     """
 
     def __init__(self, model: Any) -> None:
-        self._start()
-        parts: list[Any] = []
-        for owner, attributes in owners(model):
-            self._identify(owner, parts)
-            changeable = []
-            for name in ("call", "__call__"):  # a method can be replaced on the class, too
-                self._identify(getattr(type(owner), name, None), parts)
-            if keras_compat.is_layer(owner):
-                parts.append(keras_compat.policy(owner))
-            for name, value in attributes.items():
-                own = [value]
-                while name == "call" and own and hasattr(own[0], "replaced_call"):
-                    # Another thread is tracing this layer: what counts is what it put aside.
-                    own = own[0].replaced_call
-                if own and not keras_compat.is_symbolic(own[0]):
-                    parts.append(name)
-                    self._describe(own[0], parts, _DEPTH)
-                    if _can_change(value):
-                        changeable.append(name)
-                    elif not _is_referable(value):
-                        self._immortal.append(value)
-            is_layer, is_model = keras_compat.is_layer(owner), keras_compat.is_model(owner)
-            self._watched.append(_Watched(weakref.ref(owner), changeable, is_layer, is_model))
-        self._parts = tuple(parts)
+        self._described = Description()
+        self._watched: list[_Watched] = []
+        known: set[int] = set()
+        waiting = [model]
+        while waiting:
+            for owner, attributes in owners(waiting.pop()):
+                if id(owner) not in known:
+                    known.add(id(owner))
+                    self._watched.append(self._describe(owner, attributes))
+            # A model that the code names is as much a part of this one as a layer inside it.
+            waiting += [found for found in self._described.models if id(found) not in known]
+            self._described.models.clear()
+        self._parts = tuple(self._described.parts)
         self._seen_at_a_glance = self._glance()
+
+    def _describe(self, owner: Any, attributes: dict[str, Any]) -> _Watched:
+        described, changeable = self._described, []
+        described.identify(owner)
+        for name in ("call", "__call__"):  # a method can be replaced on the class, too
+            described.identify(getattr(type(owner), name, None))
+        described.add_class_of(owner)
+        is_layer = keras_compat.is_layer(owner)
+        if is_layer:
+            described.parts.append(keras_compat.policy(owner))
+        elif not is_model(owner):
+            described.add(owner)
+        for name, value in attributes.items():
+            own = [value]
+            while name == "call" and own and hasattr(own[0], "replaced_call"):
+                # Another thread is tracing this layer: what counts is what it put aside.
+                own = own[0].replaced_call
+            if own and not keras_compat.is_symbolic(own[0]):
+                described.parts.append(name)
+                described.add(own[0])
+                if can_change(value):
+                    changeable.append(name)
+                elif not is_referable(value):
+                    described.keep_alive(value)
+        return _Watched(weakref.ref(owner), changeable, is_layer, keras_compat.is_model(owner))
+
+    @property
+    def owners(self) -> Iterator[Any]:
+        """The layers and modules of the model, and of other models that its code names."""
+        return (owner for watched in self._watched if (owner := watched.owner()) is not None)
 
     def is_current(self) -> bool:
         """Tell by a glance whether the model is as it was; if not, it may still be equal."""
-        return not self._dead and self._glance() == self._seen_at_a_glance
+        return self._described.is_valid and self._glance() == self._seen_at_a_glance
 
     def _glance(self) -> list[Any]:
         """Return what is seen of the model without looking at each attribute."""
-        parts: list[Any] = []
-        look = Fingerprint.of_callables(())  # a new one, which has seen nothing
+        look = Description()
+        parts = look.parts
         classes: dict[type, None] = {}
         for watched in self._watched:
             owner = watched.owner()
             if owner is None:
                 return []
+            if type(owner) not in classes:
+                classes[type(owner)] = None
+                parts += (id(getattr(type(owner), name, None)) for name in ("call", "__call__"))
+                look.add_class_of(owner)
             held = getattr(owner, "__dict__", {})
-            classes[type(owner)] = None
             parts += held
             parts += map(id, held.values())
             if watched.is_layer:
                 parts += keras_compat.policy(owner)
+            elif not is_model(owner):
+                look.add(owner)
             if watched.is_model:
                 parts += map(id, owner.layers)
             for name in watched.changeable:
-                look._describe(held.get(name), parts, _DEPTH)
-        for own in classes:
-            parts += (id(getattr(own, name, None)) for name in ("call", "__call__"))
+                look.add(held.get(name))
         return parts
-
-    @classmethod
-    def of_callables(cls, functions: Iterable[Any]) -> Fingerprint:
-        """Return that of what callables hold: closed over, as defaults, as attributes."""
-        self = cls.__new__(cls)
-        self._start()
-        parts: list[Any] = []
-        for function in functions:
-            for cell in getattr(function, "__closure__", None) or ():
-                with contextlib.suppress(ValueError):  # a variable that is not set yet
-                    self._describe(cell.cell_contents, parts, _DEPTH)
-            held = [
-                getattr(function, "__defaults__", None),
-                getattr(function, "__kwdefaults__", None),
-            ]
-            if isinstance(function, functools.partial):
-                held += [function.func, function.args, function.keywords]
-            if not isinstance(function, types.FunctionType) and not keras_compat.is_layer(function):
-                held.append(dict(getattr(function, "__dict__", {})))
-            self._describe(held, parts, _DEPTH)
-        self._parts = tuple(parts)
-        return self
-
-    def _start(self) -> None:
-        self._seen: set[int] = set()
-        self._living: list[weakref.ref[Any]] = []
-        self._dead: list[weakref.ref[Any]] = []
-        self._immortal: list[Any] = []
-        self._watched: list[_Watched] = []
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Fingerprint)
-            and not self._dead
-            and not other._dead
+            and self._described.is_valid
+            and other._described.is_valid
             and (self is other or self._parts == other._parts)
         )
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _identify(self, value: Any, parts: list[Any]) -> None:
-        parts.append(id(value))
-        try:
-            self._living.append(weakref.ref(value, self._dead.append))
-        except TypeError:
-            # Objects with slots are what their slots hold; the rest is immutable, and kept.
-            slots = getattr(type(value), "__slots__", None)
-            if slots:
-                names = [slots] if isinstance(slots, str) else list(slots)
-                self._describe([getattr(value, name, None) for name in names], parts, 2)
-            else:
-                self._immortal.append(value)
 
-    def _describe(self, value: Any, parts: list[Any], depth: int) -> None:
-        if type(value) in _SCALARS or isinstance(value, PLAIN):
-            parts.append(value)
-        elif isinstance(value, (float, np.generic)):
-            parts.append(repr(value))
-        elif isinstance(value, np.ndarray) and value.dtype != object:
-            # A trace keeps a copy of an array, which can be written to in place.
-            parts += (value.shape, value.dtype.str, zlib.crc32(np.ascontiguousarray(value).data))
-        elif isinstance(value, (list, tuple, Mapping)):
-            self._describe_items(value, parts, depth)
-        elif isinstance(value, Set):
-            parts.append(sorted(map(repr, value)))
-        else:
-            self._identify(value, parts)
-            if depth and _is_users_own(value) and id(value) not in self._seen:
-                self._seen.add(id(value))
-                self._describe_items(vars(value), parts, depth - 1)
-
-    def _describe_items(self, container: Any, parts: list[Any], depth: int) -> None:
-        if id(container) in self._seen:
-            return  # one that holds itself
-        self._seen.add(id(container))
-        parts.append(len(container))
-        if isinstance(container, Mapping):
-            for key, item in list(container.items()):
-                parts.append(repr(key))
-                self._describe(item, parts, depth)
-        else:
-            for item in list(container):
-                self._describe(item, parts, depth)
-        self._seen.discard(id(container))
+_known: dict[int, Fingerprint] = {}
+_lock = threading.Lock()
 
 
-def _can_change(value: Any) -> bool:
-    """Tell whether a value can change, in what matters of it, and stay the same object."""
-    if type(value) is tuple and _SCALARS.issuperset(map(type, value)):
-        return False
-    if isinstance(value, (list, tuple, Mapping, Set, np.ndarray)) or _is_users_own(value):
-        return True
-    return not isinstance(value, (*PLAIN, float, np.generic)) and not _is_referable(value)
-
-
-def _is_referable(value: Any) -> bool:
-    """Tell whether there can be weak references to a value."""
-    return type(value).__weakrefoffset__ != 0
-
-
-def _is_users_own(value: Any) -> bool:
-    if isinstance(value, (type, types.ModuleType)) or callable(value):
-        return False
-    module = type(value).__module__ or ""
-    return hasattr(value, "__dict__") and module.split(".")[0] not in _LIBRARIES
+def fingerprint_of(model: Any) -> Fingerprint:
+    """Return the fingerprint of a model as it is: the last one, if nothing has changed since."""
+    known = _known.get(id(model))
+    if known is not None and known.is_current():
+        return known
+    found = Fingerprint(model)
+    with _lock:
+        if id(model) not in _known:
+            weakref.finalize(model, _known.pop, id(model), None)
+        _known[id(model)] = found
+    return found

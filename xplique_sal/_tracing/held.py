@@ -4,47 +4,66 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from xplique_sal._tracing.fingerprint import Fingerprint
+from xplique_sal._tracing.description import Description
+from xplique_sal._tracing.fingerprint import fingerprint_of
 
 
 class HeldCallable:
-    """A callable in a request: compared by ``==``, held weakly.
+    """A callable in a request, held weakly: it may close over its model, and keep it alive.
 
-    An operator may close over its model; held strongly, it would keep the model alive. A bound
-    method is a new object at each access, and equal to the last one. What a callable holds (the
-    variables that it closes over, its attributes) is compared too: a trace has read it.
+    Functions are compared by what they do: their code, what they close over, their defaults, the
+    globals that they name. One that is made anew in a loop is no other for it. Other objects are
+    compared by ``==``, and by what they hold: a trace has read it. Of a bound method, which is a
+    new object at each access, both parts are compared.
     """
 
     def __init__(self, target: Callable[..., Any]) -> None:
-        # Of a bound method, which nobody keeps, its two parts.
         parts = (target.__self__, target.__func__) if inspect.ismethod(target) else (target,)
         self._parts = [weakref.ref(part) for part in parts]
+        self._objects = [
+            reference
+            for reference, part in zip(self._parts, parts, strict=True)
+            if not isinstance(part, (types.FunctionType, functools.partial))
+        ]
         self.remember()
 
     def remember(self) -> None:
-        """Remember what the callable holds now."""
-        self._state = Fingerprint.of_callables(
-            part for reference in self._parts if (part := reference()) is not None
-        )
+        """Remember what the callable is and holds now."""
+        described = Description()
+        for reference in self._parts:
+            if (part := reference()) is not None:
+                described.add_callable(part)
+        self._described = described
+        self._models = [fingerprint_of(model) for model in described.models]
+        described.models.clear()
 
     @property
     def lives(self) -> bool:
-        """Whether anybody else still holds the callable."""
-        return all(part() is not None for part in self._parts)
+        """Whether there can be another that equals it."""
+        return self._described.is_valid and all(part() is not None for part in self._objects)
+
+    @property
+    def owners(self) -> Iterator[Any]:
+        """The layers and modules of the models that the callable names."""
+        return (owner for model in self._models for owner in model.owners)
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, HeldCallable)
-            and len(self._parts) == len(other._parts)
+            and self.lives
+            and other.lives
+            and len(self._objects) == len(other._objects)
             and all(
                 _are_equal(mine(), others())
-                for mine, others in zip(self._parts, other._parts, strict=True)
+                for mine, others in zip(self._objects, other._objects, strict=True)
             )
-            and self._state == other._state
+            and self._described.parts == other._described.parts
+            and self._models == other._models
         )
 
     __hash__ = None  # type: ignore[assignment]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import tensorflow as tf
 
-from xplique_sal._tracing.fingerprint import Fingerprint
+from xplique_sal._tracing.fingerprint import Fingerprint, fingerprint_of
 from xplique_sal._tracing.held import HeldCallable
 from xplique_sal._tracing.restoring import (
     attributes_restored,
@@ -66,6 +67,10 @@ class _Programs:
         self.fingerprint: Fingerprint | None = None
         self._entries: list[tuple[tuple[Any, ...], Program]] = []
 
+    def clear(self) -> None:
+        self.fingerprint = None
+        self._entries.clear()
+
     def find(self, fingerprint: Fingerprint, request: tuple[Any, ...]) -> Program | None:
         if self.fingerprint is None or fingerprint != self.fingerprint:
             return None
@@ -76,10 +81,20 @@ class _Programs:
                 return program
         return None
 
-    def add(self, fingerprint: Fingerprint, request: tuple[Any, ...], program: Program) -> None:
+    def add(
+        self,
+        fingerprint: Fingerprint,
+        after: Fingerprint,
+        request: tuple[Any, ...],
+        program: Program,
+    ) -> None:
+        """Add a program that was traced of the model as `fingerprint` and left it as `after`.
+
+        What the trace itself has changed, a global counter of calls, say, makes nothing stale.
+        """
         if self.fingerprint is None or fingerprint != self.fingerprint:
-            self.fingerprint = fingerprint
             self._entries.clear()
+        self.fingerprint = after
         self._entries.append((request, program))
         living = [entry for entry in self._entries if _can_be_asked(entry[0])]
         self._entries[:] = living[-MOST_PROGRAMS:]
@@ -111,19 +126,21 @@ def program(
     """
     request = (*request, tuple(signature))
     if not _is_new(model):
-        known = _find(model, _fingerprint(model), request)
+        known = _find(model, fingerprint_of(model), request)
         if known is not None:
             return known
     with TRACING:
-        fingerprint = _fingerprint(model)
+        fingerprint = fingerprint_of(model)
         known = _find(model, fingerprint, request)  # another thread may have traced it meanwhile
         if known is None:
-            known = _trace(model, build, signature)
-            for part in request:
-                if isinstance(part, HeldCallable):
-                    part.remember()  # the trace may have changed it: a counter of calls, say
+            held = [part for part in request if isinstance(part, HeldCallable)]
+            everyone = chain(fingerprint.owners, *(part.owners for part in held))
+            known = _trace(everyone, build, signature)
+            for part in held:
+                part.remember()  # the trace may have changed it: a counter of calls, say
+            after = fingerprint_of(model)
             with _lock:
-                _of(model).add(fingerprint, request, known)
+                _of(model).add(fingerprint, after, request, known)
         return known
 
 
@@ -136,12 +153,6 @@ def _is_new(model: Any) -> bool:
 def _find(model: Any, fingerprint: Fingerprint, request: tuple[Any, ...]) -> Program | None:
     with _lock:
         return _of(model).find(fingerprint, request)
-
-
-def _fingerprint(model: Any) -> Fingerprint:
-    with _lock:
-        known = _of(model).fingerprint
-    return known if known is not None and known.is_current() else Fingerprint(model)
 
 
 def of_batches(
@@ -180,6 +191,28 @@ def trace_count() -> int:
     return _traces
 
 
+def forget(model: Any = None) -> None:
+    """Drop what was compiled of a model, so that its next explanation traces it anew.
+
+    A compiled function is used again only while nothing has changed that it can be seen to depend
+    on: the model's layers, settings and functions, and what the code of the user's own functions
+    and classes names. What cannot be seen needs this: a value that is looked up by a name made at
+    run time (``getattr``, ``globals()``), a file or a database, the inside of an installed library.
+
+    Parameters
+    ----------
+    model
+        The model, as explainers were given it. ``None``, the default, is every model.
+
+    Examples
+    --------
+    >>> xplique_sal.forget(model)  # doctest: +SKIP
+    """
+    with _lock:
+        for programs in [*_programs.values()] if model is None else [_of(model)]:
+            programs.clear()
+
+
 def _of(model: Any) -> _Programs:
     key = id(model)
     if key not in _programs:
@@ -189,7 +222,7 @@ def _of(model: Any) -> _Programs:
 
 
 def _trace(
-    model: Any, build: Callable[..., tuple[Any, Any]], signature: Sequence[tf.TensorSpec]
+    owners: Iterable[Any], build: Callable[..., tuple[Any, Any]], signature: Sequence[tf.TensorSpec]
 ) -> Program:
     global _traces
     facts: list[Any] = []
@@ -199,7 +232,7 @@ def _trace(
         facts.append(seen)
         return outputs
 
-    with attributes_restored(model):
+    with attributes_restored(owners):
         # Only the concrete function is kept: the `tf.function` holds `run`, and so the model.
         function = tf.function(run, autograph=False).get_concrete_function(*signature)
     _traces += 1

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from xplique_sal._tracing import keras_compat
-from xplique_sal._tracing.fingerprint import PLAIN, owners
+from xplique_sal._tracing.description import PLAIN
 from xplique_sal._tracing.graphs import written_resources
 from xplique_sal.errors import InvalidModelError
 
 
 @contextlib.contextmanager
-def attributes_restored(model: Any) -> Iterator[None]:
-    """Leave every attribute of a model as it was before the block.
+def attributes_restored(owners: Iterable[Any]) -> Iterator[None]:
+    """Leave every attribute of some layers and modules as it was before the block.
 
     A `call` may set attributes: the last attention map, a counter. What a trace would leave there
     is a symbolic tensor that nobody can read, or a count of calls that the user never made.
     """
-    everyone = [owner for owner, _ in owners(model)]
+    everyone = list({id(owner): owner for owner in owners}.values())
     layers = [owner for owner in everyone if keras_compat.is_layer(owner)]
     saved = [(owner, dict(vars(owner))) for owner in everyone if hasattr(owner, "__dict__")]
     with keras_compat.losses_kept(layers):

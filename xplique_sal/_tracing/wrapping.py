@@ -18,6 +18,9 @@ import tensorflow as tf
 #: Held while a model is traced: one trace at a time sees its layers wrapped.
 TRACING = threading.RLock()
 
+#: What `tf.function` returns.
+FUNCTION_TYPE: type = type(tf.function(lambda: None))
+
 
 @contextlib.contextmanager
 def calls_passed_through(
@@ -81,7 +84,7 @@ def functions_inlined(
         Told the graph of a function for XLA, whether it can stay one: Keras compiles there what
         TensorFlow's own kernels do not do, a grouped convolution on a CPU for example.
     """
-    function_type: Any = type(tf.function(lambda: None))
+    function_type: Any = FUNCTION_TYPE
     original = function_type.__call__
     thread = threading.get_ident()
 
