@@ -40,10 +40,10 @@ demo: $(VENV)/.installed-demo ## train, explain and write demo.png (KERAS=2|3, S
 		$(if $(OUTPUT),--output $(OUTPUT))
 
 test: $(VENV)/.installed-test ## run the tests
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-lowest: $(LOWEST)/.installed ## run the tests on the lowest supported versions
-	$(LOWEST)/bin/python -m pytest -n $(WORKERS)
+	$(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-py310: $(PY310)/.installed ## go through every mechanism on the newest that Python 3.10 gets
 	$(PY310)/bin/python -m pytest tests/matrix/suite.py -o filterwarnings=default --disable-warnings

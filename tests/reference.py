@@ -1,9 +1,43 @@
-"""Slow and simple twins of what the package computes."""
+"""Slow and simple twins of what the package computes, and models that tests share."""
 
 from __future__ import annotations
 
+import functools
+from unittest import mock
+
 import numpy as np
 import tensorflow as tf
+
+
+def built_once(build):
+    """Let a function that builds a model do so once for the same arguments, Keras being the first.
+
+    What is traced of a model is kept with it, so that tests which share a model share traces. A
+    test that changes its model, or counts what is traced of it, has its own by
+    ``build.anew(...)``.
+    """
+
+    @functools.cache
+    def built(keras, *arguments, **options):
+        model = anew(keras, *arguments, **options)
+        return model, model.get_weights()
+
+    @functools.wraps(build)
+    def anew(keras, *arguments, **options):
+        # Whoever asks first, and whatever was drawn before, the weights are the same.
+        with mock.patch("tensorflow.python.eager.context.set_global_seed"):
+            keras.utils.set_random_seed(0)
+        return build(keras, *arguments, **options)
+
+    @functools.wraps(build)
+    def get(keras, *arguments, **options):
+        model, weights = built(keras, *arguments, **options)
+        for before, now in zip(weights, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(now, before, "a shared model was changed")
+        return model
+
+    get.anew = anew
+    return get
 
 
 def gradient(score, x):

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import class_score, gradient
+from reference import built_once, class_score, gradient
 
 from xplique_sal import Saliency
 from xplique_sal._data.samples import read_samples
@@ -28,14 +28,17 @@ def layers_of(keras):
     ]
 
 
+@built_once
+def network(keras, *shape):
+    return keras.Sequential([keras.layers.Input(shape), *layers_of(keras)])
+
+
 def functional(keras, x=X):
     """Return a model that knows its input's shape and whose gradient depends on the sample."""
-    return keras.Sequential([keras.layers.Input(x.shape[1:]), *layers_of(keras)])
+    return network(keras, *x.shape[1:])
 
 
-def subclassed(keras, x=None):
-    """Return a model that was called on `x`, so that it knows its rank, or never."""
-
+def new_subclassed(keras):
     class Subclassed(keras.Model):
         def __init__(self):
             super().__init__()
@@ -48,10 +51,19 @@ def subclassed(keras, x=None):
                 inputs = layer(inputs)
             return inputs
 
-    model = Subclassed()
-    if x is not None:
-        model(x[:2])
+    return Subclassed()
+
+
+@built_once
+def called(keras, *shape):
+    model = new_subclassed(keras)
+    model(np.ones((2, *shape), np.float32))
     return model
+
+
+def subclassed(keras, x=None):
+    """Return a model that was called on samples like `x`, so that it knows its rank, or never."""
+    return new_subclassed(keras) if x is None else called(keras, *x.shape[1:])
 
 
 def expected(model, x=X, y=Y):
@@ -208,6 +220,7 @@ def test_no_sample_is_changed(keras):
 # --- several inputs ------------------------------------------------------------------------------
 
 
+@built_once
 def two_inputs(keras, form="list"):
     inputs = [keras.Input((WIDTH,), name="a"), keras.Input((4, 5, 2), name="b")]
     features = keras.layers.Concatenate()([keras.layers.Flatten()(tensor) for tensor in inputs])

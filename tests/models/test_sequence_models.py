@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import class_score, gradient
+from reference import built_once, class_score, gradient
 
 from xplique_sal.attributions import GradientInput, IntegratedGradients, Saliency, SmoothGrad
 from xplique_sal.errors import InvalidModelError, NoGradientError
@@ -44,11 +44,13 @@ RECURRENT_AND_ATTENTION = {"lstm": lstm, "gru": stacked_gru, "attention": attent
 every_body = pytest.mark.parametrize("body", RECURRENT_AND_ATTENTION)
 
 
+@built_once
 def series_model(keras, body):
     layers = RECURRENT_AND_ATTENTION[body](keras)
     return keras.Sequential([keras.layers.Input((STEPS, WIDTH)), *layers])
 
 
+@built_once
 def text_model(keras, body):
     embedding = keras.layers.Embedding(WORDS, WIDTH, name="embedding")
     tokens = keras.layers.Input((STEPS,), dtype="int32")
