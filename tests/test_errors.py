@@ -263,7 +263,7 @@ def test_inputs_that_are_no_array(keras, inputs):
 def test_symbolic_inputs(keras):
     explainer = Saliency(one_input(keras))
 
-    with raises(InvalidInputError, "eager", "symbolic", "outside of `tf.function`"):
+    with raises(InvalidInputError, "eager", "inside of `tf.function`", "outside of it"):
         tf.function(explainer.explain, autograph=False)(tf.constant(good()))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 
 class XpliqueSalError(Exception):
     """Base of every error that this package raises on purpose.
@@ -16,14 +18,41 @@ class XpliqueSalError(Exception):
         What the caller can do about it.
     """
 
-    def __init__(self, expected: str, actual: str, remedy: str) -> None:
-        # All three stay in `args`, so that the error survives pickling.
-        super().__init__(expected, actual, remedy)
-        self.expected = expected
-        self.actual = actual
-        self.remedy = remedy
+    if TYPE_CHECKING:
+
+        def __init__(self, expected: str, actual: str, remedy: str) -> None: ...
+
+    else:
+        # AutoGraph and Keras make an error that passes through them anew, of one text: of its own
+        # type only where that is made as any exception is, and of the first of its `args`.
+        __init__ = Exception.__init__
+        args = property(lambda self: (str(self),))
+
+    @property
+    def expected(self) -> str:
+        """What would have been right."""
+        return self._said(0)
+
+    @property
+    def actual(self) -> str:
+        """What came instead."""
+        return self._said(1)
+
+    @property
+    def remedy(self) -> str:
+        """What the caller can do about it."""
+        return self._said(2)
+
+    def _said(self, place: int) -> str:
+        given = self._given()
+        return str(given[place]) if len(given) == 3 else ""
+
+    def _given(self) -> tuple[Any, ...]:
+        return BaseException.args.__get__(self)  # type: ignore[attr-defined]
 
     def __str__(self) -> str:
+        if len(self._given()) != 3:
+            return super().__str__()
         return f"Expected {self.expected}, but got {self.actual}. {self.remedy}"
 
 

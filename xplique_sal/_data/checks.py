@@ -57,6 +57,34 @@ def check_input(shape: Sequence[int | None], dtype: tf.DType, spec: InputSpec) -
     return tf.TensorSpec(wanted, dtype)
 
 
+def check_computed(inputs: Any) -> None:
+    """Refuse inputs that have no numbers yet, and calls in which nothing would be computed.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    wanted = "inputs with numbers in them: arrays, eager tensors or a dataset"
+    if any(_is_of_keras(value) for value in tf.nest.flatten(inputs)):
+        raise InvalidInputError(
+            wanted,
+            "a symbolic tensor of Keras, as `keras.Input` makes",
+            "Build the model first, then explain it on samples.",
+        )
+    if not tf.executing_eagerly():
+        raise InvalidInputError(
+            wanted,
+            "a call inside of `tf.function`, `Dataset.map`, a Keras layer or a `tf.Graph`, where "
+            "nothing has been computed yet",
+            "Call `explain` outside of it: on arrays, on a dataset as a whole, or in a loop over "
+            "its batches. f(x) itself, `explainer.model`, can be called inside.",
+        )
+
+
+def _is_of_keras(value: Any) -> bool:
+    return any(base.__name__ == "KerasTensor" for base in type(value).__mro__)
+
+
 def check_finite(array: Any, start: int, spec: InputSpec) -> None:
     """Refuse NaN and infinite values, naming the sample.
 

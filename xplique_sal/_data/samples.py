@@ -12,6 +12,7 @@ import tensorflow as tf
 from xplique_sal._data.arrange import arrange
 from xplique_sal._data.checks import (
     as_array,
+    check_computed,
     check_dense,
     check_finite,
     check_input,
@@ -313,6 +314,7 @@ def read_samples(
     ------
     InvalidInputError, InvalidTargetError
     """
+    check_computed(inputs)
     if isinstance(inputs, tf.data.Dataset):
         return DatasetSamples(inputs, targets, model, labels)
     return ArraySamples(inputs, targets, model, labels)

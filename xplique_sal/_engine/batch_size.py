@@ -27,6 +27,10 @@ _BETTER = 0.95
 _PATIENCE = 2
 
 
+#: What a compiled function can be told as a size.
+_LARGEST = 2**31 - 1
+
+
 class BatchSize:
     """The bound on how many samples a model is given at once.
 
@@ -59,7 +63,8 @@ class BatchSize:
             )
         self.asked = asked
         self.is_searched = asked == "auto"
-        self.most = _FIRST if self.is_searched else None if asked is None else int(asked)
+        bound = _FIRST if self.is_searched else asked
+        self.most = None if bound is None else min(int(bound), _LARGEST)
         self.was_reduced = False
         self._best: tuple[float, int] = (np.inf, _FIRST)
         self._misses = 0
