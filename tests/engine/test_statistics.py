@@ -23,7 +23,7 @@ def in_parts(statistic, gradients, sizes):
         state = statistic.update(state, part, weights, tf.constant(np.float32(done / points)))
         done += size
     assert done == points
-    return statistic.results(state, tf.constant(points))[0].numpy()
+    return statistic.finished(state, tf.constant(points))[0].numpy()
 
 
 @pytest.mark.parametrize("kind", TWINS)
@@ -46,7 +46,7 @@ def test_the_variance_also_tells_the_mean():
     state = Variance().update(
         [tf.zeros([])] * 2, tf.fill([4, 2], 3.0), tf.fill([4], 0.25), tf.constant(0.0)
     )
-    variance, mean = Variance().results(state, tf.constant(4))
+    variance, mean = Variance().finished(state, tf.constant(4))
     np.testing.assert_array_equal(variance, [0, 0])
     np.testing.assert_array_equal(mean, [3, 3])
 
@@ -62,7 +62,7 @@ def test_a_point_without_weight_counts_for_nothing(rng):
             weights,
             tf.constant(0.0),
         )
-        result = statistic.results(state, tf.constant(4))[0]
+        result = statistic.finished(state, tf.constant(4))[0]
         np.testing.assert_allclose(result, TWINS[kind](gradients[1:]), rtol=1e-5)
         # Alone in its part, it changes nothing either.
         again = statistic.update(

@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 from reference import central_differences
 
-from xplique_sal._data.structures import Explained, pack
 from xplique_sal.attributions import Occlusion, Rise
 from xplique_sal.attributions.base import BlackBoxExplainer
 from xplique_sal.errors import (
@@ -19,17 +18,8 @@ from xplique_sal.errors import (
 class CentralDifferences(BlackBoxExplainer):
     """The gradient by differences: the smallest method there is."""
 
-    def _explain_batch(self, samples, batch):
-        targets = None
-        if samples.for_targets is not None:
-            targets = tf.constant(pack(samples.for_targets, batch.targets))
-
-        def score(x):
-            return self._operator.function(self.model, tf.constant(x, tf.float32), targets).numpy()
-
-        (x,) = (np.asarray(array, np.float64) for array in batch.inputs)
-        maps = central_differences(score, x, step=1e-2).astype("float32")
-        return Explained([tf.constant(maps)], tf.constant(score(x)))
+    def explain_batch(self, score, inputs, targets):
+        return central_differences(score, np.asarray(inputs, np.float64), step=1e-2)
 
 
 def network(keras):

@@ -25,6 +25,7 @@ from xplique_sal._data.checks import (
 from xplique_sal._data.structures import (
     InputSpec,
     Labels,
+    Layout,
     ModelInputs,
     Skeleton,
     Structure,
@@ -67,7 +68,7 @@ class Batch(NamedTuple):
 
 
 class Samples(abc.ABC):
-    """Inputs and targets, read once.
+    """Inputs and targets, read once and left as they are.
 
     Attributes
     ----------
@@ -80,15 +81,8 @@ class Samples(abc.ABC):
         Shape and dtype of each input and each target, without the batch axis.
     count
         The number of samples, if it is known.
-    takes_only
+    declared_batch
         The only batch size that the model says it takes, if it takes no other.
-    fixed_batch
-        The batch size that it is given: that one, or the one for which it was traced because it
-        needs to know it.
-    wants_scores
-        Whether the scores are asked for beside the maps.
-    points
-        How many points of each sample the model may be given at once.
     """
 
     for_model: Skeleton
@@ -97,10 +91,12 @@ class Samples(abc.ABC):
     input_specs: list[tf.TensorSpec]
     target_specs: list[tf.TensorSpec]
     count: int | None
-    takes_only: int | None = None
-    fixed_batch: int | None = None
-    wants_scores: bool = False
-    points: int = 1
+    declared_batch: int | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """How they are packed, and of which shapes and dtypes they are."""
+        return Layout(self.for_user, self.input_specs, self.for_targets, self.target_specs)
 
     @abc.abstractmethod
     def first(self) -> list[Any]:
@@ -149,7 +145,7 @@ class ArraySamples(Samples):
         self._targets, self.for_targets = read_targets(targets, self.count)
         self.target_specs = target_specs(self._targets)
         self._targets_checked = False
-        self.takes_only = self.fixed_batch = model.fixed_batch if model is not None else None
+        self.declared_batch = model.fixed_batch if model is not None else None
 
     def first(self) -> list[Any]:
         """Return the inputs of the first sample, with their batch axis."""
@@ -222,7 +218,7 @@ class DatasetSamples(Samples):
         cardinality = int(dataset.cardinality())
         self.is_endless = cardinality == tf.data.INFINITE_CARDINALITY
         self.count = cardinality if cardinality >= 0 and not self._is_batched else None
-        self.takes_only = self.fixed_batch = model.fixed_batch if model is not None else None
+        self.declared_batch = model.fixed_batch if model is not None else None
         self._beside: list[Any] | None = None
         if targets is not None:
             if labels is not None and isinstance(targets, Mapping):

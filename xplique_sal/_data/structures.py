@@ -66,38 +66,36 @@ class Labels(NamedTuple):
     values: Any
 
 
-class Explained(NamedTuple):
-    """The explanations of a batch.
+class Layout(NamedTuple):
+    """How samples are packed, and of which shapes and dtypes they are, without the batch axis.
 
     Attributes
     ----------
-    maps
-        One tensor for each input, ``None`` for one without a gradient.
-    scores
-        (N,), or (N, K) for several outputs.
-    zero_sample
-        The first sample of which the gradient is zero everywhere, if any.
-    activation
-        The type of the softmax or sigmoid whose output was explained, if one was.
-    one_by_one
-        Whether the operator gave one score for its batch, so that it had to be given each sample
-        alone.
-    rewiring
-        What a backprop modifier did (a `Rewiring`), if there was one.
-    bytes_per_sample
-        What a sample takes in memory, by the size of every tensor of the graph; 0 if unknown.
-    details
-        A few numbers about each sample, where the method has some to tell.
+    for_user
+        How inputs are packed as the user packed them.
+    input_specs
+        Of each input, in the model's order.
+    for_targets
+        How the operator wants the targets packed; ``None`` if there are none.
+    target_specs
+        Of each target.
     """
 
-    maps: list[tf.Tensor | None]
-    scores: tf.Tensor
-    zero_sample: int | None = None
-    activation: str | None = None
-    one_by_one: bool = False
-    rewiring: Any = None
-    bytes_per_sample: int = 0
-    details: tf.Tensor | None = None
+    for_user: Skeleton
+    input_specs: Sequence[tf.TensorSpec]
+    for_targets: Skeleton | None = None
+    target_specs: Sequence[tf.TensorSpec] = ()
+
+    @property
+    def specs(self) -> list[tf.TensorSpec]:
+        """Of inputs and targets: of the arrays that `packed` takes."""
+        return [*self.input_specs, *self.target_specs]
+
+    def packed(self, arrays: Sequence[Any]) -> tuple[Structure, Structure | None]:
+        """Return inputs x and targets y of a flat list of both, as an operator takes them."""
+        count = len(self.input_specs)
+        x = pack(self.for_user, arrays[:count])
+        return x, None if self.for_targets is None else pack(self.for_targets, arrays[count:])
 
 
 def leaves(structure: Structure) -> list[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from xplique_sal._data.samples import Batch, Samples
-from xplique_sal._data.structures import Explained
+from xplique_sal._engine.request import Explained, Request
 from xplique_sal._parameters import is_integer
 from xplique_sal._tracing import programs
 from xplique_sal.errors import InvalidParameterError
@@ -76,23 +76,37 @@ class BatchSize:
         numbers = sum(int(np.prod([n or 1 for n in spec.shape])) for spec in samples.input_specs)
         return max(1, min(_MOST, _READ_AHEAD // max(numbers, 1)))
 
-    def explain(
-        self, samples: Samples, batch: Batch, explain: Callable[[Samples, Batch], Explained]
-    ) -> Iterator[Explained]:
-        """Yield the explanations of a batch, in parts where the size is searched."""
+    def parts(self, request: Request, batch: Batch) -> Iterator[Batch]:
+        """Yield a batch in parts: it is one, unless the size is searched."""
         first = 0
-        while self.is_searched and not samples.fixed_batch and first < batch.size:
-            assert self.most is not None
-            part = batch.part(first, first + self.most)
+        while first < batch.size:
+            whole = not self.is_searched or request.needed_batch or self.most is None
+            part = batch.part(first, batch.size if whole else first + int(self.most or 1))
             first += part.size
+            yield part
+
+    def within_memory(
+        self, request: Request, batch: Batch, explain: Callable[[Request, Batch], Explained]
+    ) -> Explained:
+        """Return what `explain` makes of a batch; where memory runs out, of smaller ones."""
+        while True:
             traces, start = programs.trace_count(), time.perf_counter()
-            explained = self._within_memory(samples, part, explain)
+            try:
+                explained = explain(request, batch)
+            except tf.errors.ResourceExhaustedError:
+                rows = batch.size * request.rows_per_sample
+                size = min(self.most or rows, rows)
+                if size == 1 or request.samples.declared_batch:
+                    raise
+                self.most, self.is_searched, self.was_reduced = size // 2, False, True
+                request.needed_batch = None
+                request.programs.clear()
+                continue
             seconds = time.perf_counter() - start
-            if programs.trace_count() == traces and part.size == self.most:
-                self._judge(seconds / part.size, explained)
-            yield explained
-        if first < batch.size:
-            yield self._within_memory(samples, batch.part(first, batch.size), explain)
+            is_whole = batch.size == self.most and not request.needed_batch
+            if self.is_searched and is_whole and programs.trace_count() == traces:
+                self._judge(seconds / batch.size, explained)
+            return explained
 
     def _judge(self, seconds: float, explained: Explained) -> None:
         assert self.most is not None
@@ -106,17 +120,3 @@ class BatchSize:
             self.most = larger
         else:
             self.most, self.is_searched = self._best[1], False
-
-    def _within_memory(
-        self, samples: Samples, batch: Batch, explain: Callable[[Samples, Batch], Explained]
-    ) -> Explained:
-        while True:
-            try:
-                return explain(samples, batch)
-            except tf.errors.ResourceExhaustedError:
-                rows = batch.size * samples.points
-                size = min(self.most or rows, rows)
-                if size == 1 or samples.takes_only:
-                    raise
-                self.most, self.is_searched, self.was_reduced = size // 2, False, True
-                samples.fixed_batch = None

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._data.structures import GradientModifier
 from xplique_sal.errors import (
     InvalidModelError,
     InvalidOperatorError,
-    InvalidParameterError,
     InvalidTargetError,
     NoGradientError,
     XpliqueSalError,
@@ -44,18 +42,6 @@ def checked_scores(scores: Any, batch: int | None) -> tuple[tf.Tensor, bool]:
             "scores of shape (N,), one for each sample", f"the shape {shape}", remedy
         )
     return scores, False
-
-
-def modified(modifier: GradientModifier, gradient: tf.Tensor) -> tf.Tensor:
-    """Return a gradient after a user's modifier, which must keep its shape."""
-    result = tf.convert_to_tensor(modifier(gradient))
-    if not result.shape.is_compatible_with(gradient.shape) or result.shape.rank is None:
-        raise InvalidParameterError(
-            f"a `grad_modifier` that keeps the gradient's shape {tuple(gradient.shape)}",
-            f"one that returns {result.shape}",
-            "A modifier works element by element; `reducer` reduces channels.",
-        )
-    return result
 
 
 def chosen_outputs(outputs: Any, count: int | None) -> np.ndarray:

@@ -8,119 +8,113 @@ from typing import Any
 import tensorflow as tf
 
 from xplique_sal._data.structures import GradientModifier
-from xplique_sal._engine.complaints import modified
-from xplique_sal._engine.forward_pass import Call
-from xplique_sal._engine.recipe import Attribution, Place
+from xplique_sal._engine.question import Question, Settings
+from xplique_sal._engine.recipe import Source
 from xplique_sal._engine.reducers import reduce
-from xplique_sal._models.view import ModelView
 from xplique_sal._tracing import keras_compat, loops
+from xplique_sal.errors import InvalidParameterError
 
 #: What is found of each sample's gradient.
-FINE, ZERO, NOT_FINITE = 0, 1, 2
+FINE, ZERO, NOT_FINITE = 0.0, 1.0, 2.0
 
 
-class MapMaking:
-    """The end of the way from gradients to maps, as part of a trace.
+class MapMaker:
+    """The end of the way from gradients to maps, as part of a trace."""
 
-    Parameters
-    ----------
-    view
-        f.
-    attribution
-        What the method makes of gradients.
-    modifier
-        An elementwise function on that.
-    reducer
-        The name of a channel reduction.
-    """
-
-    def __init__(
-        self,
-        view: ModelView,
-        attribution: Attribution,
-        modifier: GradientModifier | None,
-        reducer: str | None,
-    ) -> None:
-        self._view = view
-        self._attribution = attribution
-        self._modifier = modifier
-        self._reducer = reducer
+    def __init__(self, question: Question, settings: Settings) -> None:
+        self._question = question
+        self._settings = settings
 
     def finish(
         self,
-        kept: Sequence[Sequence[tf.Tensor] | None],
+        states: Sequence[Sequence[tf.Tensor] | None],
         sources: Sequence[tf.Tensor],
         inputs: Sequence[tf.Tensor],
         scores: tf.Tensor,
-        call: Call,
-    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """Return maps, magnitude and details, of what is kept of the gradients to each source.
-
-        The first that is kept is what becomes a map; the others only tell whether there was a
-        gradient at all. The magnitude is the sum of all absolute values.
-        """
-        maps, attributions, magnitudes = [], [], []
-        for position, state in enumerate(kept):
-            if state is None:
-                maps.append(tf.zeros([0]))  # as many results in any case: it is left out later
-                continue
-            place = self.place(position, inputs, call)
-            for part in state:
-                magnitude = tf.reduce_sum(tf.abs(part), list(range(1, part.shape.rank)))
-                magnitudes.append(tf.cast(magnitude, tf.float32))
-            attribution = self._attribution.combine(state[0], sources[position], place)
-            attributions.append(attribution)
-            if self._modifier is not None:
-                attribution = modified(self._modifier, attribution)
-            attribution = reduce(attribution, self._reducer, place.channel_axis)
-            maps.append(tf.cast(attribution, tf.float32))
-        return maps, tf.add_n(magnitudes), self._attribution.details(attributions, scores)
-
-    @staticmethod
-    def status(maps: Sequence[tf.Tensor], magnitude: tf.Tensor) -> tf.Tensor:
-        """Return what is found of each gradient: `FINE`, `ZERO` or `NOT_FINITE`.
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Return maps, and a few numbers about each sample, from its gradients to each source.
 
         Parameters
         ----------
+        states
+            What is known of the gradients to each source. The first becomes a map; the others
+            only tell whether there was a gradient at all.
+        sources, inputs
+            As they are in the samples.
+        scores
+            (N, S): at the points that are asked for, the sample itself first.
+
+        Returns
+        -------
         maps
-            Those that there are, (N, ...), or (N, K, ...) of several outputs.
-        magnitude
-            (N,), or (N, K). NaN and infinity stay what they are in a sum.
+            (N, ...); empty where there is no gradient: as many in any case.
+        numbers
+            (N, 1 + details): what was found (`FINE`, `ZERO` or `NOT_FINITE`), and the recipe's
+            details.
         """
-        is_finite = tf.math.is_finite(magnitude)
-        for map_ in maps:
-            axes = list(range(magnitude.shape.rank, map_.shape.rank))
-            is_finite &= tf.reduce_all(tf.math.is_finite(map_), axes)
-        return tf.where(is_finite, tf.where(magnitude == 0, ZERO, FINE), NOT_FINITE)
+        recipe = self._question.recipe
+        maps, attributions, magnitudes = [], [], []
+        for position, state in enumerate(states):
+            if state is None:
+                maps.append(tf.zeros([0]))
+                continue
+            place = self.source(position, inputs)
+            for part in state:
+                magnitude = tf.reduce_sum(tf.abs(part), list(range(1, part.shape.rank)))
+                magnitudes.append(tf.cast(magnitude, tf.float32))
+            attribution = recipe.combine(state[0], sources[position], place)
+            attributions.append(attribution)
+            if self._question.modifier is not None:
+                attribution = modified(self._question.modifier, attribution)
+            attribution = reduce(attribution, self._question.reducer, place.channel_axis)
+            maps.append(tf.cast(attribution, tf.float32))
+        known = [map_ for map_, state in zip(maps, states, strict=True) if state is not None]
+        numbers = _found(known, tf.add_n(magnitudes))[:, tf.newaxis]
+        if recipe.nb_details:
+            numbers = tf.concat([numbers, recipe.details(attributions, scores)], 1)
+        return maps, numbers
 
-    def of_each(
-        self,
-        explain: Callable[[tf.Tensor | None], Any],
-        outputs: tf.Tensor | None,
-        ranks: Sequence[int],
-    ) -> Any:
-        """Return maps (N, K, ...), magnitudes and details of each output; of one, without K."""
-        if outputs is None:
-            return explain(None)
-        empty: list[bool] = []
-
-        def one(output: tf.Tensor) -> Any:
-            maps, magnitude, details = explain(output)
-            empty[:] = [map_.shape == [0] for map_ in maps]
-            return maps, magnitude, details
-
-        types = ([tf.float32] * len(ranks), tf.float32, tf.float32)
-        maps, magnitude, details = loops.for_each(one, outputs, types)
+    def for_each_output(
+        self, explain: Callable[[tf.Tensor], Any], outputs: tf.Tensor, ranks: Sequence[int]
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Return maps (N, K, ...) and numbers (N, K, ...) of what `explain` returns of each."""
+        maps, numbers = loops.for_each(explain, outputs, ([tf.float32] * len(ranks), tf.float32))
         swapped = [
-            tf.zeros([0]) if nothing else tf.transpose(map_, [1, 0, *range(2, rank + 1)])
-            for map_, rank, nothing in zip(maps, ranks, empty, strict=True)
+            tf.zeros([0])
+            if map_.shape.rank == 2 and map_.shape[1] == 0
+            else tf.transpose(map_, [1, 0, *range(2, rank + 1)])
+            for map_, rank in zip(maps, ranks, strict=True)
         ]
-        return swapped, tf.transpose(magnitude), tf.transpose(details, [1, 0, 2])
+        return swapped, tf.transpose(numbers, [1, 0, 2])
 
-    def place(self, position: int, inputs: Sequence[tf.Tensor], call: Call) -> Place:
+    def source(self, position: int, inputs: Sequence[tf.Tensor]) -> Source:
         """Return which source it is that has this position."""
-        _, wrt = self._view.chosen_layers()
-        own = axis = self._view.channel_axis
+        view = self._question.view
+        _, wrt = view.chosen_layers()
+        own = axis = view.channel_axis
         if wrt:
             axis = keras_compat.channel_axis(wrt[position].layer, own)
-        return Place(position, inputs, axis, own, call.arguments)
+        return Source(position, inputs, axis, own, self._settings.own)
+
+
+def _found(maps: Sequence[tf.Tensor], magnitude: tf.Tensor) -> tf.Tensor:
+    """Return what is found of each gradient, of which the sum of all absolute values is given.
+
+    NaN and infinity stay what they are in a sum.
+    """
+    is_finite = tf.math.is_finite(magnitude)
+    for map_ in maps:
+        is_finite &= tf.reduce_all(tf.math.is_finite(map_), list(range(1, map_.shape.rank)))
+    return tf.where(is_finite, tf.where(magnitude == 0, ZERO, FINE), NOT_FINITE)
+
+
+def modified(modifier: GradientModifier, gradient: tf.Tensor) -> tf.Tensor:
+    """Return a gradient after a user's modifier, which must keep its shape."""
+    result = tf.convert_to_tensor(modifier(gradient))
+    if not result.shape.is_compatible_with(gradient.shape) or result.shape.rank is None:
+        raise InvalidParameterError(
+            f"a `grad_modifier` that keeps the gradient's shape {tuple(gradient.shape)}",
+            f"one that returns {result.shape}",
+            "A modifier works element by element; `reducer` reduces channels.",
+        )
+    return result

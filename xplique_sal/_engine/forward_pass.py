@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from xplique_sal._data.outputs import per_output
-from xplique_sal._data.samples import Samples
-from xplique_sal._data.structures import Operator, Skeleton, pack
+from xplique_sal._data.structures import Layout
 from xplique_sal._engine.complaints import checked_scores, no_gradient
-from xplique_sal._models.invoke import call_with_autograph
+from xplique_sal._engine.question import Question, Settings
+from xplique_sal._models.invoke import with_autograph
 from xplique_sal._models.rules.rewiring import Rewiring
 from xplique_sal._models.traced import TracedModel
 from xplique_sal._models.view import ModelView
 from xplique_sal._tracing.graphs import bytes_per_sample
+from xplique_sal._tracing.programs import TraceFailed
 
 
 class Facts(NamedTuple):
@@ -50,56 +51,19 @@ class Facts(NamedTuple):
     bytes_per_sample: int
 
 
-class Call(NamedTuple):
-    """The arguments of a program that are not samples.
-
-    Attributes
-    ----------
-    outputs
-        The indices of the outputs to explain; ``None`` to explain the operator's score.
-    arguments
-        Those of the method.
-    first
-        The index of the first sample in the whole data.
-    begin, points
-        The points are those from `begin` up to, and not, `points`.
-    scored
-        The points whose scores are asked for.
-    scale
-        What the score is multiplied by before it is differentiated.
-    size
-        How many samples the model may be given at once.
-    """
-
-    outputs: tf.Tensor | None
-    arguments: Sequence[tf.Tensor]
-    first: tf.Tensor
-    begin: tf.Tensor
-    points: tf.Tensor
-    scored: tf.Tensor
-    scale: tf.Tensor
-    size: tf.Tensor
-
-
-class ScorePass:
-    """The score of some samples, as it was traced on construction.
+class ForwardPass:
+    """The score of some rows, as it was traced on construction.
 
     Parameters
     ----------
-    view
-        f.
-    operator
-        g.
-    samples
-        How inputs are packed.
-    call
-        The arguments of the program.
+    question
+        f and g.
+    layout
+        How inputs and targets are packed.
+    settings
+        Those of the program.
     arrays
         Inputs and targets.
-    for_targets
-        How the operator wants the targets packed; ``None`` if there are none.
-    traced
-        Gets f, also if the rest fails.
     at
         Called with the position and the value of each source; what it returns takes its place.
 
@@ -113,48 +77,52 @@ class ScorePass:
         What is differentiated to: the inputs, or the outputs of the layers of `wrt_layer`.
     scores
         (N,), or (N, L) where outputs are explained.
+    has_gradient
+        Whether there is a gradient to each source; known when gradients were taken.
+
+    Raises
+    ------
+    TraceFailed
+        From the error of an operator.
     """
+
+    has_gradient: tuple[bool, ...] = ()
 
     def __init__(
         self,
-        view: ModelView,
-        operator: Operator,
-        samples: Samples,
-        call: Call,
+        question: Question,
+        layout: Layout,
+        settings: Settings,
         arrays: Sequence[tf.Tensor],
-        for_targets: Skeleton | None,
-        traced: list[TracedModel],
         at: Callable[[int, tf.Tensor], tf.Tensor] | None = None,
     ) -> None:
-        self._view, self._call = view, call
-        count = len(samples.input_specs)
-        inputs = [view.cast(position, arrays[position]) for position in range(count)]
-        several = call.outputs is not None
+        self._view, self._settings = question.view, settings
+        count = len(layout.input_specs)
+        inputs = self._view.cast_all(arrays[:count])
+        several = settings.explained is not None
         with tf.GradientTape(persistent=several, watch_accessed_variables=False) as tape:
-            self.f = TracedModel(view, tape, at)
-            traced.append(self.f)
-            if view.wrt_layer is None:
+            self.f = f = TracedModel(self._view, tape, at)
+            if self._view.wrt_layer is None:
                 if at is not None:
                     inputs = [at(position, tensor) for position, tensor in enumerate(inputs)]
                 tape.watch([tensor for tensor in inputs if tensor.dtype.is_floating])
-            x = pack(samples.for_user, inputs)
+            x, y = layout.packed([*inputs, *arrays[count:]])
             if several:
-                scores, is_scalar = per_output(self.f(x), self.f.channel_axis), False
+                scores, is_scalar = per_output(f(x), f.channel_axis), False
             else:
-                y = None
-                if for_targets is not None:
-                    y = pack(for_targets, arrays[count:])
-                scores = call_with_autograph(operator, self.f, x, y)
+                try:
+                    scores = with_autograph()(question.score.function, f, x, y)
+                except Exception as error:
+                    raise TraceFailed(f.output_shape, f.channel_axis) from error
                 scores, is_scalar = checked_scores(scores, inputs[0].shape[0])
         self._tape, self._is_scalar = tape, is_scalar
-        self._has_gradient: list[bool] = []
-        self.inputs, self.sources, self.scores = inputs, self.f.wrt or inputs, scores
+        self.inputs, self.sources, self.scores = inputs, f.wrt or inputs, scores
 
     def differentiated(self) -> contextlib.AbstractContextManager[None]:
         """Return the context for `gradients`: under the backprop modifier, if there is one."""
         return self.f.backward(self.sources, self.scores)
 
-    def gradients(self, output: tf.Tensor | None) -> list[tf.Tensor | None]:
+    def gradients(self, output: tf.Tensor | None = None) -> list[tf.Tensor | None]:
         """Return the gradient of the score, or of one of several outputs, to each source.
 
         It is ``None`` for a source to which there is none; where there is none at all, that is an
@@ -166,10 +134,12 @@ class ScorePass:
             chosen = tf.one_hot(output, tf.shape(scores)[1], dtype=scores.dtype)
             weights = tf.broadcast_to(chosen, tf.shape(scores))
         gradients = self._tape.gradient(
-            scores, self.sources, output_gradients=weights * tf.cast(self._call.scale, scores.dtype)
+            scores,
+            self.sources,
+            output_gradients=weights * tf.cast(self._settings.scale, scores.dtype),
         )
-        self._has_gradient = [gradient is not None for gradient in gradients]
-        if not any(self._has_gradient):
+        self.has_gradient = tuple(gradient is not None for gradient in gradients)
+        if not any(self.has_gradient):
             raise no_gradient(self.sources, self._view.names_of_sources(len(gradients)))
         return [None if gradient is None else self._in_full(gradient) for gradient in gradients]
 
@@ -178,7 +148,7 @@ class ScorePass:
         if gradient.dtype.size < 4:
             gradient = tf.cast(gradient, tf.float32)
         if self._view.computes_in_float16:
-            gradient = gradient / tf.cast(self._call.scale, gradient.dtype)
+            gradient = gradient / tf.cast(self._settings.scale, gradient.dtype)
         return gradient
 
     @property
@@ -189,7 +159,7 @@ class ScorePass:
             self.f.output_shape,
             self.f.channel_axis,
             self._is_scalar,
-            tuple(self._has_gradient),
+            self.has_gradient,
             self._view.computes_in_float16,
             self.f.rewiring,
             bytes_per_sample(),
@@ -197,12 +167,11 @@ class ScorePass:
 
 
 def largest_outputs(
-    view: ModelView, samples: Samples, arrays: Sequence[tf.Tensor]
+    view: ModelView, layout: Layout, arrays: Sequence[tf.Tensor]
 ) -> tf.Tensor | None:
     """Return the index of each sample's largest output, (N,); ``None`` if f(x) has positions."""
-    count = len(samples.input_specs)
-    inputs = [view.cast(position, arrays[position]) for position in range(count)]
-    output = (f := TracedModel(view))(pack(samples.for_user, inputs))
+    x, _ = layout.packed(view.cast_all(arrays))
+    output = (f := TracedModel(view))(x)
     if output.shape.rank is None or output.shape.rank > 2:
         return None
     return tf.argmax(per_output(output, f.channel_axis), -1)

@@ -5,229 +5,83 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from xplique_sal._data.samples import Samples
-from xplique_sal._data.structures import GradientModifier, Operator
-from xplique_sal._engine.finish import MapMaking
-from xplique_sal._engine.forward_pass import Call, Facts, ScorePass
+from xplique_sal._engine.finish import MapMaker
+from xplique_sal._engine.forward_pass import Facts, ForwardPass
 from xplique_sal._engine.point_loop import PointLoop
-from xplique_sal._engine.recipe import Attribution, Sampling
+from xplique_sal._engine.question import Question, Settings
+from xplique_sal._engine.recipe import PointsRecipe
+from xplique_sal._engine.request import Request
 from xplique_sal._models.devices import Device
-from xplique_sal._models.traced import TracedModel
-from xplique_sal._models.view import ModelView
-from xplique_sal._tracing import loops, programs
-from xplique_sal._tracing.held import HeldCallable
-from xplique_sal._tracing.programs import Program
+from xplique_sal._tracing import loops
 
 
-class ScoreGradient:
-    """What a method makes of ∂g/∂x of an operator g on a model, modified and reduced.
+class GradientProgram:
+    """What is traced to answer a question about samples of one layout.
 
-    Parameters
+    It takes inputs; targets, unless outputs are explained; and `settings`. It returns maps for
+    each source, scores, and numbers about each sample (see `MapMaker.finish`).
+
+    Attributes
     ----------
-    view
-        f.
-    operator
-        g.
-    modifier
-        An elementwise function on what the method makes of the gradient.
-    reducer
-        The name of a channel reduction.
-    attribution
-        At which points gradients are taken, and what is made of them.
-    takes_outputs
-        Whether a target of the operator is an output, the largest where there is no target.
+    key
+        What tells it from the other programs of its view.
+    specs
+        Of inputs and targets, without the batch axis.
     """
 
     def __init__(
-        self,
-        view: ModelView,
-        operator: Operator,
-        modifier: GradientModifier | None,
-        reducer: str | None,
-        attribution: Attribution,
-        takes_outputs: bool,
+        self, question: Question, settings: Settings, request: Request, device: Device
     ) -> None:
-        self._view = view
-        self.model = view.model
-        self._operator = operator
-        self._modifier = modifier
-        self._reducer = reducer
-        self._attribution = attribution
-        self._takes_outputs = takes_outputs
-        self._making = MapMaking(view, attribution, modifier, reducer)
+        layout = request.samples.layout
+        if request.outputs is not None:
+            layout = layout._replace(for_targets=None, target_specs=())
+        self._question, self._layout, self._device = question, layout, device
+        self._settings = settings
+        self.specs = layout.specs
+        kind = "score" if request.outputs is None else "outputs"
+        self.key = (kind, layout.for_user, layout.for_targets, device.name, *question.key)
 
-    @property
-    def looks_around(self) -> bool:
-        """Whether gradients are taken at several points of each sample."""
-        return isinstance(self._attribution, Sampling)
+    def trace(self, *tensors: tf.Tensor) -> tuple[list[tf.Tensor], Facts]:
+        """Return maps, scores and numbers of all samples, and what was seen."""
+        nb_arrays = len(self.specs)
+        arrays, settings = tensors[:nb_arrays], self._settings.read(tensors[nb_arrays:])
+        question, layout = self._question, self._layout
 
-    def program(
-        self,
-        samples: Samples,
-        fixed: int | None,
-        several: bool,
-        traced: list[TracedModel],
-        device: Device,
-    ) -> Program:
-        """Return the compiled gradient, which is traced for these samples unless it is known.
-
-        It takes inputs; targets, or the indices of outputs; and what `settings` returns. It
-        returns maps, scores, what was found of each sample's gradient, and the method's details.
-
-        Parameters
-        ----------
-        samples
-            Their shapes, and how they are packed.
-        fixed
-            A batch size that the model needs to know; ``None`` leaves it open, so that one trace
-            serves all.
-        several
-            Whether to explain several outputs rather than one score.
-        traced
-            Gets f as it was while it was traced, also if that fails.
-        device
-            Where it runs, and reads the model's variables.
-        """
-        targets = [] if several else samples.target_specs
-        signature = [
-            tf.TensorSpec([fixed, *spec.shape], spec.dtype)
-            for spec in (*samples.input_specs, *targets)
-        ]
-        per_sample = len(signature)
-        if several:
-            signature.append(tf.TensorSpec([None], tf.int32))
-        settings = self.settings(samples, 0, 1.0, 1)
-        signature += [tf.TensorSpec(value.shape, value.dtype) for value in settings]
-        request = (
-            "outputs" if several else "score",
-            *self._view.key,
-            HeldCallable(self._operator),
-            None if self._modifier is None else HeldCallable(self._modifier),
-            self._reducer,
-            samples.for_user,
-            samples.for_targets,
-            device.name,
-            self._takes_outputs,
-            *self._attribution.key,
-        )
-        is_looped = fixed is None and loops.is_small(samples)
-
-        def build(*tensors: tf.Tensor) -> Any:
-            facts: list[Facts] = []
-            outputs = tensors[per_sample] if several else None
-            rest = tensors[per_sample + several :]
-            call = Call(outputs, rest[:-6], *rest[-6:])
-
-            def explain(first: Any, *arrays: tf.Tensor) -> Any:
-                here = call._replace(first=call.first + tf.cast(first, tf.int64))
-                parts, seen = self._trace(samples, here, arrays, fixed, traced)
-                facts.append(seen)
-                return parts
-
-            count = self._maps(samples)
-            with device.used():
-                arrays = tensors[:per_sample]
-                if is_looped:
-                    types = [tf.float32] * (count + 2 + (self._attribution.nb_details > 0))
-                    parts = loops.in_batches(explain, arrays, call.size, types)
+        def explain(first: Any, *arrays: tf.Tensor) -> tuple[list[tf.Tensor], Facts]:
+            here = settings._replace(first=settings.first + tf.cast(first, tf.int64))
+            if isinstance(question.recipe, PointsRecipe):
+                return PointLoop(question, layout, here, arrays).explain()
+            forward, maker = ForwardPass(question, layout, here, arrays), MapMaker(question, here)
+            with forward.differentiated():
+                if here.explained is None:
+                    scores = forward.scores
+                    maps, numbers = _finished(maker, forward, scores, forward.gradients())
                 else:
-                    parts = explain(0, *arrays)
-                maps, (scores, magnitude, *details) = parts[:count], parts[count:]
-                known = [m for m, has in zip(maps, facts[-1].has_gradient, strict=True) if has]
-                status = self._making.status(known, magnitude)
-                details = details or [tf.zeros([tf.shape(scores)[0], 0])]
-            return (maps, scores, status, *details), facts[-1]
+                    scores = tf.gather(forward.scores, here.explained, axis=1)
+                    maps, numbers = maker.for_each_output(
+                        lambda output: _finished(
+                            maker, forward, forward.scores[:, output], forward.gradients(output)
+                        ),
+                        here.explained,
+                        [source.shape.rank for source in forward.sources],
+                    )
+            return [*maps, tf.cast(scores, tf.float32), numbers], forward.facts
 
-        return programs.program(self._view.model, request, build, signature)
+        with self._device.used():
+            if arrays[0].shape[0] is not None or not loops.is_small(layout):
+                return explain(0, *arrays)
+            types = [tf.float32] * (question.nb_sources(layout) + 2)
+            return loops.in_batches(explain, arrays, settings.rows, types)
 
-    def settings(self, samples: Samples, first: int, scale: float, size: int) -> list[np.ndarray]:
-        """Return what a program takes beside samples and outputs.
 
-        Parameters
-        ----------
-        samples
-            All samples.
-        first
-            The index of the first of those that the program is given.
-        scale
-            What the score is multiplied by.
-        size
-            How many samples the model may be given at once.
-        """
-        sampling = self._attribution if isinstance(self._attribution, Sampling) else None
-        skeleton = self._view.arrangement_of_maps(samples.for_user)
-        scored = (-1,) if sampling is None else sampling.scored
-        # The sample itself is one point more, unless it is among the others.
-        begin = -1 if samples.wants_scores and scored[0] < 0 else 0
-        own = self._attribution.arguments(skeleton, self._maps(samples))
-        values: list[tuple[Any, Any]] = [
-            (first, np.int64),
-            (begin, np.int32),
-            (1 if sampling is None else sampling.points, np.int32),
-            (scored, np.int32),
-            (scale, np.float32),
-            (size, np.int32),
-        ]
-        return [*own, *(np.asarray(value, dtype) for value, dtype in values)]
-
-    def _trace(
-        self,
-        samples: Samples,
-        call: Call,
-        arrays: Sequence[tf.Tensor],
-        fixed: int | None,
-        traced: list[TracedModel],
-    ) -> tuple[list[tf.Tensor], Facts]:
-        """Return maps, scores, magnitude and details, if any, of some samples, as a flat list."""
-        if isinstance(self._attribution, Sampling):
-            explained = PointLoop(
-                self._view,
-                self._operator,
-                self._attribution,
-                self._making,
-                samples,
-                call,
-                arrays,
-                self._maps(samples),
-                fixed,
-                traced,
-                self._takes_outputs,
-            ).explain()
-        else:
-            explained = self._at_samples(samples, call, arrays, traced)
-        (maps, magnitude, details), scores, facts = explained
-        parts = [*maps, tf.cast(scores, tf.float32), magnitude]
-        return [*parts, details] if self._attribution.nb_details else parts, facts
-
-    def _at_samples(
-        self,
-        samples: Samples,
-        call: Call,
-        arrays: Sequence[tf.Tensor],
-        traced: list[TracedModel],
-    ) -> Any:
-        """Explain by the gradient at each sample itself."""
-        forward = ScorePass(
-            self._view, self._operator, samples, call, arrays, samples.for_targets, traced
-        )
-        sources, scores = forward.sources, forward.scores
-
-        def explain(output: tf.Tensor | None) -> Any:
-            gradients = forward.gradients(output)
-            kept = [None if gradient is None else [gradient] for gradient in gradients]
-            value = scores if output is None else scores[:, output]
-            return self._making.finish(kept, sources, forward.inputs, value[:, tf.newaxis], call)
-
-        with forward.differentiated():
-            ranks = [source.shape.rank for source in sources]
-            result = self._making.of_each(explain, call.outputs, ranks)
-        if call.outputs is not None:
-            scores = tf.gather(scores, call.outputs, axis=1)
-        return result, scores, forward.facts
-
-    def _maps(self, samples: Samples) -> int:
-        _, wrt = self._view.chosen_layers()
-        return len(wrt) or len(samples.input_specs)
+def _finished(
+    maker: MapMaker,
+    forward: ForwardPass,
+    scores: tf.Tensor,
+    gradients: Sequence[tf.Tensor | None],
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Return maps and numbers by the gradient at each sample itself."""
+    states = [None if gradient is None else [gradient] for gradient in gradients]
+    return maker.finish(states, forward.sources, forward.inputs, scores[:, tf.newaxis])

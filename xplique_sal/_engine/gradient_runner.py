@@ -1,18 +1,17 @@
-"""Running a compiled gradient over the batches of samples, and judging what it gives."""
+"""From a batch to its maps: running a compiled gradient, and judging what it gives."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._data.outputs import TargetCheck, number_of_outputs
-from xplique_sal._data.samples import Batch, Samples, concatenate, padded
-from xplique_sal._data.structures import Explained, pack
+from xplique_sal._data.outputs import number_of_outputs
+from xplique_sal._data.samples import Batch, concatenate
+from xplique_sal._engine import in_batches
 from xplique_sal._engine.complaints import (
     carried_state,
     chosen_outputs,
@@ -21,15 +20,14 @@ from xplique_sal._engine.complaints import (
     wrong_length,
 )
 from xplique_sal._engine.finish import NOT_FINITE, ZERO
-from xplique_sal._engine.forward_pass import Facts
-from xplique_sal._engine.gradient_program import ScoreGradient
+from xplique_sal._engine.gradient_program import GradientProgram
+from xplique_sal._engine.in_batches import Rows
+from xplique_sal._engine.question import Question, Settings
+from xplique_sal._engine.recipe import PointsRecipe
+from xplique_sal._engine.request import Explained, Request
 from xplique_sal._models import devices
 from xplique_sal._models.devices import Device
-from xplique_sal._models.traced import TracedModel
-from xplique_sal._tracing import programs
-from xplique_sal._tracing.loops import is_small
-from xplique_sal._tracing.programs import Program
-from xplique_sal.errors import InvalidOperatorError
+from xplique_sal._tracing.programs import Program, TraceFailed
 
 #: What a score in float16 is multiplied by first, as a loss is in training, and what the factor is
 #: divided by where a gradient then overflows.
@@ -39,199 +37,147 @@ _HALF_STEP = 2.0**8
 #: How many points of samples are evaluated at once, if there is no bound and there are few samples.
 _AT_ONCE = 64
 
-#: How many numbers small samples are given to the graph at once, to be looped over there.
-_CHUNK = 1 << 21
+
+class Compiled(NamedTuple):
+    """What a call runs: a program for each device, and the settings that hold for all batches."""
+
+    programs: list[Program]
+    settings: Settings
 
 
-def rows_at_once(samples: Samples, batch_size: int | None) -> int | None:
-    """Return how many samples are best handed over at once: whole batches."""
-    if batch_size is None or not is_small(samples) or samples.fixed_batch:
-        return batch_size
-    numbers = sum(spec.shape.num_elements() for spec in samples.input_specs)
-    return batch_size * max(1, _CHUNK // (batch_size * numbers))
-
-
-class GradientRun:
-    """A gradient, run batch by batch.
+class GradientRunner:
+    """Answers a question about samples, batch by batch.
 
     Parameters
     ----------
-    gradient
-        What is compiled and run.
-    check
-        The check of the operator's targets, if it has one.
-    inner
-        Whether an inner layer is explained, or differentiated to.
+    question
+        What is asked.
     strategy
         Among whose devices each batch is shared; ``None`` is that of the model, if it has one.
     """
 
-    def __init__(
-        self,
-        gradient: ScoreGradient,
-        check: TargetCheck | None,
-        inner: bool,
-        strategy: tf.distribute.Strategy | None,
-    ) -> None:
-        self._gradient = gradient
-        self._check = check
+    def __init__(self, question: Question, strategy: tf.distribute.Strategy | None) -> None:
         devices.check(strategy)
+        self._question = question
         self._strategy = strategy
-        self._inner = inner
-
-    def of_score(self, samples: Samples, batch: Batch, most: int | None) -> Explained:
-        """Return the maps and scores of a batch, giving the model `most` samples at once."""
-        return self._explain(samples, batch, most, None)
-
-    def of_outputs(
-        self, samples: Samples, batch: Batch, most: int | None, outputs: np.ndarray | None
-    ) -> Explained:
-        """Return maps (N, K, ...) and values (N, K) of several outputs from one forward pass."""
-        return self._explain(samples, batch, most, outputs if outputs is not None else "all")
-
-    def _explain(self, samples: Samples, batch: Batch, most: int | None, outputs: Any) -> Explained:
-        several = outputs is not None
-        program = self._program(samples, batch, most, several)
-        facts = program.facts
-        if program.has_state and self._gradient.looks_around:
-            raise carried_state()
-        if outputs is None:
-            self._check_targets(samples, batch, facts)
-        extra = []
-        if several:
-            known = number_of_outputs(facts.output_shape, facts.channel_axis)
-            extra = [chosen_outputs(outputs, known)]
-        fixed = samples.fixed_batch
-        size = fixed or most or max(batch.size, _AT_ONCE)
-        if facts.is_scalar:
-            if fixed not in (None, 1):
-                raise InvalidOperatorError(
-                    "a score for each sample, (N,), of a model with a fixed batch size",
-                    "one scalar for the whole batch",
-                    "Reduce over all axes but the first.",
-                )
-            size = 1
-        # Only a program that loops over batches by itself may be given more than one.
-        at_once = batch.size if is_small(samples) and not program.has_state and not fixed else size
-        parts = self._shared(samples, batch, several, at_once, size, extra, program)
-        zeros = [part.zero_sample for part in parts if part.zero_sample is not None]
-        return Explained(
-            concatenate([part.maps for part in parts]),
-            concatenate([[part.scores] for part in parts])[0],
-            min(zeros, default=None),
-            facts.activation,
-            facts.is_scalar,
-            facts.rewiring,
-            facts.bytes_per_sample,
-            concatenate([[part.details] for part in parts])[0],
-        )
+        view = question.view
+        self._is_inner = view.wrt_layer is not None or view.output_layer is not None
 
     @functools.cached_property
     def _devices(self) -> list[Device]:
         # When the first batch is there, the model has been built, and its variables are somewhere.
-        return devices.of(self._strategy, self._gradient.model)
+        return devices.of(self._strategy, self._question.view.model)
 
-    def _shared(
-        self,
-        samples: Samples,
-        batch: Batch,
-        several: bool,
-        at_once: int,
-        size: int,
-        extra: Sequence[Any],
-        program: Program,
-    ) -> list[Explained]:
-        """Return what `program` gives of a batch, in parts, each by one of the devices."""
-        fixed = samples.fixed_batch
-        # A state that several devices change at once would be that of none of them.
-        chosen = self._devices if not program.has_state else self._devices[:1]
-        if len(chosen) == 1:
-            return [self._run(program, samples, part, extra, size) for part in batch.split(at_once)]
-        if fixed is None:
-            at_once = -(-min(at_once, batch.size) // len(chosen))
-            size = -(-size // len(chosen))
-        programs = [program]
-        for device in chosen[1:]:
-            programs.append(self._gradient.program(samples, fixed, several, [], device))
+    @functools.cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(len(self._devices))
 
-        def run(numbered: tuple[int, Batch]) -> Explained:
-            number, part = numbered
-            return self._run(programs[number % len(chosen)], samples, part, extra, size)
-
-        with ThreadPoolExecutor(len(chosen)) as pool:
-            return list(pool.map(run, enumerate(batch.split(at_once))))
-
-    def _check_targets(self, samples: Samples, batch: Batch, f: Facts | TracedModel) -> None:
-        if self._check is None:
-            return
-        check = self._check
-
-        def on_host(arrays: list[Any], first: int) -> None:
-            targets = None if samples.for_targets is None else pack(samples.for_targets, arrays)
-            check(targets, first, f.output_shape, f.channel_axis)
-
-        samples.check_targets(batch, on_host)
-
-    def _program(self, samples: Samples, batch: Batch, most: int | None, several: bool) -> Program:
-        """Return the compiled gradient for these samples."""
-        traced: list[TracedModel] = []
-
-        def make(size: int | None) -> Program:
-            return self._gradient.program(samples, size, several, traced, self._devices[0])
-
-        def on_failure() -> None:
-            # Targets of a wrong shape make an operator fail while it is traced.
-            if traced and not several and traced[-1].output_shape.rank is not None:
-                self._check_targets(samples, batch, traced[-1])
-
-        size = min(batch.size, most or batch.size)
-        program, samples.fixed_batch = programs.of_batches(
-            make, samples.fixed_batch, size, on_failure
-        )
-        return program
-
-    def _run(
-        self,
-        program: Program,
-        samples: Samples,
-        batch: Batch,
-        extra: Sequence[Any],
-        at_once: int,
-    ) -> Explained:
-        size, fixed = batch.size, samples.fixed_batch
-        tensors = [*batch.inputs, *([] if extra else batch.targets)]
-        if fixed is not None and size < fixed:
-            # The last sample stands in for those that are missing.
-            tensors = [padded(array, fixed) for array in tensors]
-        scale = _HALF_SCALE if program.facts.in_float16 else 1.0
-        while True:
-            settings = self._gradient.settings(samples, batch.start, scale, at_once)
-            arguments = map(tf.convert_to_tensor, (*tensors, *extra, *settings))
+    def compiled(self, request: Request, batch: Batch, most: int | None) -> Compiled:
+        """Return what a call runs: looked up, or traced, at its first batch."""
+        known: Compiled | None = request.programs.get("gradient")
+        if known is not None:
+            return known
+        question, programs = self._question, []
+        settings = Settings.of(question, request)
+        for device in self._devices:
+            traced = GradientProgram(question, settings, request, device)
             try:
-                maps, scores, status, details = program(*arguments)
+                program, request.needed_batch = question.view.compiled(
+                    traced.key,
+                    traced.trace,
+                    traced.specs,
+                    settings.specs,
+                    needed=request.needed_batch,
+                    likely=min(batch.size, most or batch.size),
+                )
+            except TraceFailed as failure:
+                # Targets of a wrong shape make an operator fail.
+                if failure.output_shape.rank is not None:
+                    shape, axis = failure.output_shape, failure.channel_axis
+                    request.check_targets(batch, question.score.check_targets, shape, axis)
+                raise failure.reason from failure.reason.__cause__
+            programs.append(program)
+            if program.has_state:
+                break  # a state that several devices change at once would be that of none of them
+        facts = programs[0].facts
+        if programs[0].has_state and isinstance(question.recipe, PointsRecipe):
+            raise carried_state()
+        if request.outputs is not None:
+            known_outputs = number_of_outputs(facts.output_shape, facts.channel_axis)
+            settings = settings._replace(outputs=[chosen_outputs(request.outputs, known_outputs)])
+        request.programs["gradient"] = Compiled(programs, settings)
+        return request.programs["gradient"]
+
+    def explain(
+        self, request: Request, compiled: Compiled, batch: Batch, most: int | None
+    ) -> Explained:
+        """Return what is asked of a batch, giving the model at most `most` rows at once.
+
+        Of several outputs, maps (N, K, ...) and values (N, K) come from one forward pass.
+        """
+        programs, settings = compiled
+        facts, share = programs[0].facts, len(programs)
+        arrays = batch.inputs
+        if request.outputs is None:
+            check = self._question.score.check_targets
+            request.check_targets(batch, check, facts.output_shape, facts.channel_axis)
+            arrays = [*batch.inputs, *batch.targets]
+        size = in_batches.rows_of_model(request, programs[0], most or max(batch.size, _AT_ONCE))
+        at_once = in_batches.rows_of_program(request, programs[0], size, batch.size)
+        if share > 1 and not request.needed_batch:
+            size, at_once = -(-size // share), -(-min(at_once, batch.size) // share)
+        settings = settings._replace(rows=np.int32(size))
+
+        def run(numbered: tuple[int, Rows]) -> Explained:
+            number, rows = numbered
+            return self._run(programs[number % share], settings, rows, batch.start + rows.first)
+
+        pieces = enumerate(in_batches.split(arrays, at_once, request.needed_batch))
+        parts = [*(map if share == 1 else self._pool.map)(run, pieces)]
+        zeros = [part.zero_sample for part in parts if part.zero_sample is not None]
+        return Explained(
+            maps=concatenate([part.maps for part in parts]),
+            scores=np.concatenate([part.scores for part in parts]),
+            details=np.concatenate([part.details for part in parts]),
+            zero_sample=min(zeros, default=None),
+            activation=facts.activation,
+            one_by_one=facts.is_scalar,
+            rewiring=facts.rewiring,
+            bytes_per_sample=facts.bytes_per_sample,
+        )
+
+    def _run(self, program: Program, settings: Settings, rows: Rows, start: int) -> Explained:
+        """Return the explanations of rows, of which the first is sample `start`."""
+        facts = program.facts
+        scale = _HALF_SCALE if facts.in_float16 else 1.0
+        while True:
+            given = settings._replace(first=np.int64(start), scale=np.float32(scale))
+            try:
+                results = program(*rows.arrays, *map(tf.convert_to_tensor, given.flat))
             except tf.errors.InvalidArgumentError as error:
-                if self._inner:
+                if self._is_inner:
                     raise folded_axes(error) from error
                 raise
-            codes = status.numpy()
-            if scale == 1.0 or not (codes == NOT_FINITE).any():
+            *maps, scores, numbers = results
+            numbers = numbers.numpy()
+            found = numbers[..., 0]
+            if scale == 1.0 or not (found == NOT_FINITE).any():
                 break
             scale = max(scale / _HALF_STEP, 1.0)
-        given = tensors[0].shape[0]
-        has_gradient = program.facts.has_gradient
-        maps = [map_ for map_, known in zip(maps, has_gradient, strict=True) if known]
-        for tensor in (scores, *maps):
-            if tensor.shape.rank == 0 or tensor.shape[0] != given:
-                raise wrong_length(scores, maps, given, self._inner)
-        if size < given:
-            maps, scores, codes = [map_[:size] for map_ in maps], scores[:size], codes[:size]
-            details = details[:size]
-        codes = codes.reshape(size, -1).max(axis=1)
-        if (codes == NOT_FINITE).any():
-            raise not_finite(
-                batch.start + int((codes == NOT_FINITE).argmax()), program.facts.in_float16
-            )
-        zero = batch.start + int((codes == ZERO).argmax()) if (codes == ZERO).any() else None
-        found = iter(maps)
-        everything = [next(found) if known else None for known in has_gradient]
-        return Explained(everything, scores, zero, details=details)
+        known = [map_ for map_, has in zip(maps, facts.has_gradient, strict=True) if has]
+        for tensor in (scores, *known):
+            if tensor.shape.rank == 0 or tensor.shape[0] != rows.given:
+                raise wrong_length(scores, known, rows.given, self._is_inner)
+        found = rows.own(found).reshape(rows.size, -1).max(axis=1)
+        if (found == NOT_FINITE).any():
+            raise not_finite(start + int((found == NOT_FINITE).argmax()), facts.in_float16)
+        is_zero = found == ZERO
+        return Explained(
+            maps=[
+                rows.own(map_) if has else None
+                for map_, has in zip(maps, facts.has_gradient, strict=True)
+            ],
+            scores=rows.own(scores).numpy(),
+            details=rows.own(numbers)[..., 1:],
+            zero_sample=start + int(is_zero.argmax()) if is_zero.any() else None,
+        )

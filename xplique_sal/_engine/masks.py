@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._engine.score_runner import Score
 from xplique_sal.errors import InvalidInputError, InvalidParameterError
 
 
@@ -22,7 +21,7 @@ class Masks(Protocol):
         """Return some masks, (count, ...), float32: 1 where the input is kept, 0 where hidden."""
 
 
-class Shown(NamedTuple):
+class MaskedScores(NamedTuple):
     """Some masks, and what they did.
 
     Attributes
@@ -37,7 +36,7 @@ class Shown(NamedTuple):
     scores: np.ndarray
 
 
-class HiddenValue:
+class Filling:
     """What stands in hidden parts: a number, or numbers for each channel (feature, sensor).
 
     Parameters
@@ -94,18 +93,30 @@ class HiddenValue:
         )
 
 
-def look_behind(
+def scores_behind(
     masks: Masks,
     copies_at_once: int,
-    score: Score,
+    score: Callable[[list[tf.Tensor]], np.ndarray],
     inputs: Sequence[tf.Tensor],
     position: int,
     value: np.ndarray,
-) -> Iterator[Shown]:
+) -> Iterator[MaskedScores]:
     """Yield the scores of samples of which one input was masked, some masks at a time.
 
-    The others are left as they are. No more than `copies_at_once` copies of the samples exist at
-    once.
+    Parameters
+    ----------
+    masks
+        Of the input.
+    copies_at_once
+        How many changed copies of the samples exist at once.
+    score
+        Returns the scores (copies · N,), or (copies · N, K), of copies of all inputs.
+    inputs
+        The samples.
+    position
+        Which of their inputs is masked; the others are left as they are.
+    value
+        What stands in hidden parts.
     """
     for first in range(0, masks.count, copies_at_once):
         some = masks(first, min(copies_at_once, masks.count - first))
@@ -113,7 +124,8 @@ def look_behind(
         rows = [tf.tile(x, [copies, *[1] * (x.shape.rank - 1)]) for x in inputs[:position]]
         rows.append(_masked(inputs[position], some, value))
         rows += [tf.tile(x, [copies, *[1] * (x.shape.rank - 1)]) for x in inputs[position + 1 :]]
-        yield Shown(some, score.of(rows, copies))
+        scores = score(rows)
+        yield MaskedScores(some, scores.reshape(copies, -1, *scores.shape[1:]))
 
 
 def _masked(x: tf.Tensor, masks: tf.Tensor, value: np.ndarray) -> tf.Tensor:

@@ -7,13 +7,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from xplique_sal._data.samples import Samples
-from xplique_sal._data.structures import Operator
-from xplique_sal._engine.finish import MapMaking
-from xplique_sal._engine.forward_pass import Call, Facts, ScorePass, largest_outputs
-from xplique_sal._engine.recipe import Points, Sampling
-from xplique_sal._models.traced import TracedModel
-from xplique_sal._models.view import ModelView
+from xplique_sal._data.structures import Layout
+from xplique_sal._engine.finish import MapMaker
+from xplique_sal._engine.forward_pass import Facts, ForwardPass, largest_outputs
+from xplique_sal._engine.question import Question, Settings
+from xplique_sal._engine.recipe import Points, PointsRecipe
 from xplique_sal._tracing import loops
 
 
@@ -39,98 +37,90 @@ class _State(NamedTuple):
 class PointLoop:
     """The loop over the points of some samples, while it is traced.
 
-    The model is given as many points of each sample at once as make a batch.
+    The model is given as many points of each sample at once as make a batch; where it needs to know
+    its batch size, one.
 
     Parameters
     ----------
-    view, operator
-        f and g.
-    sampling
-        Which points, and what is kept of the gradients there.
-    making
-        What makes maps of it.
-    samples
-        How inputs and targets are packed.
-    call
-        The arguments of the program.
+    question
+        f, g, and a recipe of points.
+    layout
+        How inputs and targets are packed. Where there is no target, and it would be an output, it
+        is the sample's largest one at all of its points: theirs may be another.
+    settings
+        Those of the program.
     arrays
         Inputs and targets.
-    sources
-        The number of sources.
-    fixed
-        The batch size, if the model needs to know it: then it is given a point at a time.
-    traced
-        Gets f.
-    takes_outputs
-        Whether a target of the operator is an output. Where there is none, it is the sample's
-        largest one, at all of its points: theirs may be another.
     """
 
     def __init__(
         self,
-        view: ModelView,
-        operator: Operator,
-        sampling: Sampling,
-        making: MapMaking,
-        samples: Samples,
-        call: Call,
+        question: Question,
+        layout: Layout,
+        settings: Settings,
         arrays: Sequence[tf.Tensor],
-        sources: int,
-        fixed: int | None,
-        traced: list[TracedModel],
-        takes_outputs: bool,
     ) -> None:
-        self._view, self._operator, self._sampling, self._making = view, operator, sampling, making
-        self._samples, self._call, self._arrays, self._fixed = samples, call, arrays, fixed
-        self._sources, self._traced = sources, traced
-        self._carries = sampling.needs_source and view.wrt_layer is not None
-        self._for_targets = samples.for_targets
-        if takes_outputs and self._for_targets is None and call.outputs is None:
-            largest = largest_outputs(view, samples, arrays)
+        assert isinstance(question.recipe, PointsRecipe)
+        if question.takes_outputs and layout.for_targets is None and settings.explained is None:
+            largest = largest_outputs(question.view, layout, arrays)
             if largest is not None:
-                self._arrays, self._for_targets = [*arrays, largest], 0
+                arrays, layout = [*arrays, largest], layout._replace(for_targets=0)
+        self._question, self._layout, self._settings = question, layout, settings
+        self._arrays, self._recipe = arrays, question.recipe
+        self._maker = MapMaker(question, settings)
+        self._nb_sources = question.nb_sources(layout)
+        self._carries = self._recipe.needs_source and question.view.wrt_layer is not None
+        self._fixed = arrays[0].shape[0]
         self._count = tf.shape(arrays[0])[0]
         self._facts: Facts | None = None
         self._shapes: list[list[int | None]] = []
 
-    def explain(self) -> Any:
-        """Return (maps, magnitude, details), scores and facts."""
-        call, statistic = self._call, self._sampling.statistic
+    def explain(self) -> tuple[list[tf.Tensor], Facts]:
+        """Return maps, scores and numbers as a flat list, and what was seen."""
+        settings, statistic = self._settings, self._recipe.statistic
         state = loops.over_points(
             self._round,
             self._start(),
-            call.begin,
-            call.points,
-            1 if self._fixed is not None else tf.maximum(call.size // self._count, 1),
+            settings.begin,
+            settings.points,
+            1 if self._fixed is not None else tf.maximum(settings.rows // self._count, 1),
         )
         state = self._with_shapes(state)
-        count = len(self._samples.input_specs)
-        inputs = [self._view.cast(i, self._arrays[i]) for i in range(count)]
+        assert self._facts is not None
+        count = len(self._layout.input_specs)
+        inputs = self._question.view.cast_all(self._arrays[:count])
 
-        def explain(index: tf.Tensor | None) -> Any:
-            kept, scored = state.statistics, state.scored
+        def finish(index: tf.Tensor | None = None) -> Any:
+            statistics, scored = state.statistics, state.scored
             if index is not None:
-                kept = [[part[index] for part in parts] for parts in kept]
+                statistics = [[part[index] for part in parts] for parts in statistics]
                 scored = scored[:, :, index]
-            results = [statistic.results(parts, call.points) if parts else None for parts in kept]
-            return self._making.finish(results, state.originals or inputs, inputs, scored, call)
+            results = [
+                statistic.finished(parts, settings.points) if parts else None
+                for parts in statistics
+            ]
+            return self._maker.finish(results, state.originals or inputs, inputs, scored)
 
-        indices = None if call.outputs is None else tf.range(tf.size(call.outputs))
-        result = self._making.of_each(explain, indices, [len(shape) for shape in self._shapes])
-        return result, state.scored[:, 0], self._facts
+        if settings.explained is None:
+            maps, numbers = finish()
+        else:
+            indices = tf.range(tf.size(settings.explained))
+            ranks = [len(shape) for shape in self._shapes]
+            maps, numbers = self._maker.for_each_output(finish, indices, ranks)
+        return [*maps, state.scored[:, 0], numbers], self._facts
 
     def _start(self) -> _State:
         # A zero takes the shape of the first gradient that is added to it.
-        outputs = self._call.outputs
+        outputs = self._settings.explained
         zero = tf.zeros([] if outputs is None else tf.shape(outputs)[:1])
-        originals = [tf.zeros([])] * self._sources if self._carries else []
-        statistics = [[zero] * self._sampling.statistic.size for _ in range(self._sources)]
+        originals = [tf.zeros([])] * self._nb_sources if self._carries else []
+        statistics = [[zero] * self._recipe.statistic.nb_tensors for _ in range(self._nb_sources)]
         return _State(statistics, tf.zeros([]), originals)
 
     def _round(self, numbers: tf.Tensor, state: _State) -> _State:
         """Return the state after the points with these numbers."""
-        call, times = self._call, tf.size(numbers)
-        points = Points(numbers, call.points, call.first, self._count)
+        settings, times = self._settings, tf.size(numbers)
+        points = Points(numbers, settings.points, settings.first, self._count)
         rows = self._arrays
         if self._fixed is None:
             rows = [_tiled(array, times) for array in rows]
@@ -138,40 +128,31 @@ class PointLoop:
         def at(position: int, source: tf.Tensor) -> tf.Tensor:
             if not source.dtype.is_floating:
                 return source
-            place = self._making.place(position, rows, call)
-            moved = self._sampling.at(tf.cast(source, tf.float32), points, place)
+            place = self._maker.source(position, rows)
+            moved = self._recipe.at(tf.cast(source, tf.float32), points, place)
             return tf.cast(tf.ensure_shape(moved, source.shape), source.dtype)
 
-        forward = ScorePass(
-            self._view,
-            self._operator,
-            self._samples,
-            call,
-            rows,
-            self._for_targets,
-            self._traced,
-            at,
-        )
+        forward = ForwardPass(self._question, self._layout, settings, rows, at)
         with forward.differentiated():
             statistics = self._updated(forward, points, state.statistics)
-        self._shapes[:] = [[self._fixed, *source.shape[1:]] for source in forward.sources]
+        self._shapes = [[self._fixed, *source.shape[1:]] for source in forward.sources]
         self._facts = forward.facts
         scores = forward.scores
-        if call.outputs is not None:
-            scores = tf.gather(scores, call.outputs, axis=1)
+        if settings.explained is not None:
+            scores = tf.gather(scores, settings.explained, axis=1)
         scores = _by_point(tf.cast(scores, tf.float32), times)
-        scored = state.scored + _scores_at(scores, numbers, call.scored)
+        scored = state.scored + _scores_at(scores, numbers, settings.scored)
         originals = state.originals
         if self._carries:
-            unmoved = [forward.f.unmoved[position] for position in range(self._sources)]
+            unmoved = [forward.f.unmoved[position] for position in range(self._nb_sources)]
             originals = [tf.cast(tensor[: self._count], tf.float32) for tensor in unmoved]
         return _State(statistics, scored, originals)
 
     def _updated(
-        self, forward: ScorePass, points: Points, statistics: list[list[tf.Tensor]]
+        self, forward: ForwardPass, points: Points, statistics: list[list[tf.Tensor]]
     ) -> list[list[tf.Tensor]]:
-        statistic, numbers = self._sampling.statistic, points.numbers
-        weights = tf.where(numbers < 0, 0.0, self._sampling.weights(points))
+        statistic, numbers = self._recipe.statistic, points.numbers
+        weights = tf.where(numbers < 0, 0.0, self._recipe.weights(points))
         done = tf.cast(tf.maximum(numbers[0], 0), tf.float32) / tf.cast(points.total, tf.float32)
 
         def updated(output: tf.Tensor | None, statistics: list[list[tf.Tensor]]) -> Any:
@@ -185,16 +166,16 @@ class PointLoop:
                 for gradient, parts in zip(gradients, statistics, strict=True)
             ]
 
-        if self._call.outputs is None:
+        if self._settings.explained is None:
             return updated(None, statistics)
         types = tf.nest.map_structure(lambda _: tf.float32, statistics)
-        elements = (self._call.outputs, statistics)
+        elements = (self._settings.explained, statistics)
         return loops.for_each(lambda element: updated(*element), elements, types)
 
     def _with_shapes(self, state: _State) -> _State:
         """Return a state whose tensors have the shapes that the loop forgets."""
         assert self._facts is not None
-        outer = [] if self._call.outputs is None else [None]
+        outer = [] if self._settings.explained is None else [None]
         statistics = [
             [tf.ensure_shape(part, [*outer, *shape]) for part in parts] if known else []
             for known, parts, shape in zip(
@@ -205,7 +186,9 @@ class PointLoop:
             tf.ensure_shape(tensor, shape)
             for tensor, shape in zip(state.originals, self._shapes, strict=False)
         ]
-        scored = tf.ensure_shape(state.scored, [self._fixed, self._call.scored.shape[0], *outer])
+        scored = tf.ensure_shape(
+            state.scored, [self._fixed, self._settings.scored.shape[0], *outer]
+        )
         return _State(statistics, scored, originals)
 
 

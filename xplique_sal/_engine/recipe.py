@@ -1,6 +1,6 @@
 """What a method makes of gradients: at which points they are taken, and how they become a map.
 
-A method describes itself by an `Attribution`. It is traced as part of the compiled gradient, so
+A method describes itself by a `Recipe`. It is traced as part of the compiled gradient, so
 that no gradient of full size leaves the graph.
 """
 
@@ -17,8 +17,8 @@ from xplique_sal._data.structures import Skeleton
 from xplique_sal._engine.statistics import Mean, Statistic
 
 
-class Place(NamedTuple):
-    """Where in the data and in the model a tensor belongs.
+class Source(NamedTuple):
+    """Which source it is: where in the data and in the model a tensor belongs.
 
     Attributes
     ----------
@@ -28,18 +28,18 @@ class Place(NamedTuple):
         The samples that the model was given.
     channel_axis, input_channel_axis
         Where the channels of the tensor and of the model's images are.
-    arguments
-        What `Attribution.arguments` returned, as tensors.
+    own
+        What `Recipe.own_settings` returned, as tensors.
     """
 
     position: int
     inputs: Sequence[tf.Tensor]
     channel_axis: int
     input_channel_axis: int
-    arguments: Sequence[tf.Tensor]
+    own: Sequence[tf.Tensor]
 
 
-class Attribution:
+class Recipe:
     """What is made of the gradient at each sample; as it is here, the gradient itself.
 
     What a gradient is taken to is called the source: an input, or the output of a layer that
@@ -54,10 +54,10 @@ class Attribution:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells what is traced from what another attribution traces."""
+        """What tells what is traced from what another recipe traces."""
         return (type(self),)
 
-    def arguments(self, skeleton: Skeleton, count: int) -> list[np.ndarray]:
+    def own_settings(self, skeleton: Skeleton, count: int) -> list[np.ndarray]:
         """Return what is given to the compiled function beside the samples: it costs no trace.
 
         Parameters
@@ -69,7 +69,7 @@ class Attribution:
         """
         return []
 
-    def combine(self, gradient: tf.Tensor, source: tf.Tensor, place: Place) -> tf.Tensor:
+    def combine(self, gradient: tf.Tensor, source: tf.Tensor, place: Source) -> tf.Tensor:
         """Return the attributions of a source, before they are modified and reduced.
 
         Parameters
@@ -91,7 +91,7 @@ class Attribution:
         attributions
             What `combine` returned for each source that has a gradient.
         scores
-            (n, S): the scores at the points that `Sampling.scored` names.
+            (n, S): the scores at the points that `PointsRecipe.scored` names.
         """
         return tf.zeros([tf.shape(scores)[0], 0])
 
@@ -122,7 +122,7 @@ class Points(NamedTuple):
         return tf.reshape(rows, [-1] + [1] * (like.shape.rank - 1))
 
 
-class Sampling(Attribution, abc.ABC):
+class PointsRecipe(Recipe, abc.ABC):
     """What is made of the gradients at several points near each sample.
 
     Attributes
@@ -140,7 +140,7 @@ class Sampling(Attribution, abc.ABC):
     statistic: Statistic = Mean()
 
     @abc.abstractmethod
-    def at(self, source: tf.Tensor, points: Points, place: Place) -> tf.Tensor:
+    def at(self, source: tf.Tensor, points: Points, place: Source) -> tf.Tensor:
         """Return what takes the place of a source at some points.
 
         Parameters
@@ -159,5 +159,5 @@ class Sampling(Attribution, abc.ABC):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells what is traced from what another attribution traces."""
+        """What tells what is traced from what another recipe traces."""
         return (type(self), type(self.statistic), len(self.scored))

@@ -1,4 +1,4 @@
-"""One forward pass: what is asked of f, on a compiled model or on a function that is called."""
+"""What is asked of f by forward passes alone: on a compiled model, or on a function."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from xplique_sal._data.outputs import per_output
-from xplique_sal._data.samples import Samples
-from xplique_sal._data.structures import Operator, Skeleton, pack
+from xplique_sal._data.structures import Layout, Operator
 from xplique_sal._engine.complaints import checked_scores
 from xplique_sal._models.black_box import PlainFunction
 from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._models.traced import TracedModel
 from xplique_sal._models.view import ModelView
-from xplique_sal._tracing import loops, programs
+from xplique_sal._tracing import loops
 from xplique_sal._tracing.held import HeldCallable
-from xplique_sal._tracing.programs import Program
+from xplique_sal._tracing.programs import Program, TraceFailed
 
 
-class Question(NamedTuple):
-    """What is asked of f: the score of an operator, or (without one) each output."""
+class ScoreQuery(NamedTuple):
+    """What is asked of f: the score of an operator, or (without one) each output.
+
+    Attributes
+    ----------
+    operator
+        g; ``None`` asks for each output.
+    layout
+        How inputs and targets are packed.
+    """
 
     operator: Operator | None
-    target_specs: Sequence[tf.TensorSpec]
-    for_targets: Skeleton | None
+    layout: Layout
 
 
 class ScoreFacts(NamedTuple):
@@ -36,7 +42,7 @@ class ScoreFacts(NamedTuple):
     is_scalar: bool
 
 
-class CalledFunction:
+class RecordedFunction:
     """f as an operator calls it, with a note of what it returned."""
 
     def __init__(self, function: PlainFunction) -> None:
@@ -52,69 +58,68 @@ class CalledFunction:
 
 
 def scores_of(
-    f: Any, samples: Samples, question: Question, tensors: Sequence[tf.Tensor]
+    f: TracedModel | RecordedFunction, query: ScoreQuery, arrays: Sequence[tf.Tensor]
 ) -> tuple[tf.Tensor, bool]:
-    """Return the scores of rows in float64, and whether g gave one scalar for all of them."""
-    count = len(samples.input_specs)
-    x = pack(samples.for_user, tensors[:count])
-    if question.operator is None:
+    """Return the scores of rows in float64, and whether g gave one scalar for all of them.
+
+    Raises
+    ------
+    TraceFailed
+        From the error of an operator.
+    """
+    x, y = query.layout.packed(arrays)
+    if query.operator is None:
         return tf.cast(per_output(f(x), f.channel_axis), tf.float64), False
-    y = None
-    if question.for_targets is not None:
-        y = pack(question.for_targets, tensors[count:])
-    if tf.executing_eagerly():
-        scores = question.operator(f, x, y)
-    else:
-        scores = call_with_autograph(question.operator, f, x, y)
+    try:
+        if tf.executing_eagerly():
+            scores = query.operator(f, x, y)
+        else:
+            scores = call_with_autograph(query.operator, f, x, y)
+    except Exception as error:
+        raise TraceFailed(f.output_shape, f.channel_axis) from error
     dtype = getattr(scores, "dtype", None)
     if dtype is not None and (tf.as_dtype(dtype).is_integer or tf.as_dtype(dtype).is_bool):
         scores = tf.cast(scores, tf.float64)  # without a gradient, and none is needed
-    scores, is_scalar = checked_scores(scores, tensors[0].shape[0])
+    scores, is_scalar = checked_scores(scores, arrays[0].shape[0])
     return tf.cast(scores, tf.float64), is_scalar
 
 
 def compiled(
     view: ModelView,
-    samples: Samples,
-    question: Question,
-    rows: Sequence[Any],
-    fixed: int | None,
-    traced: list[TracedModel],
-) -> Program:
-    """Return the compiled scores of rows, which takes their tensors and the size of a batch."""
-    count = len(samples.input_specs)
-    specs = (*samples.input_specs, *question.target_specs)
-    signature = [
-        tf.TensorSpec([fixed, *spec.shape], row.dtype)
-        for spec, row in zip(specs, rows, strict=True)
-    ]
-    signature.append(tf.TensorSpec([], tf.int32))
-    is_looped = fixed is None and loops.is_small(samples)
-    request = (
-        "forward scores",
-        *view.key,
-        None if question.operator is None else HeldCallable(question.operator),
-        samples.for_user,
-        question.for_targets,
-        is_looped,
-    )
+    query: ScoreQuery,
+    arrays: Sequence[Any],
+    needed: int | None,
+    likely: int,
+) -> tuple[Program, int | None]:
+    """Return the compiled scores of rows, and the only batch size that they take, if any.
+
+    The program takes inputs and targets of the dtypes of `arrays`, and how many rows the model is
+    given at once.
+    """
+    layout = query.layout
+
+    def score(first: Any, *arrays: tf.Tensor) -> tuple[list[tf.Tensor], ScoreFacts]:
+        f = TracedModel(view)
+        scores, is_scalar = scores_of(f, query, arrays)
+        return [scores], ScoreFacts(f.output_shape, f.channel_axis, is_scalar)
 
     def build(*tensors: tf.Tensor) -> tuple[tf.Tensor, ScoreFacts]:
-        facts: list[ScoreFacts] = []
-
-        def score(first: Any, *part: tf.Tensor) -> list[tf.Tensor]:
-            traced.append(f := TracedModel(view))
-            cast = [view.cast(position, part[position]) for position in range(count)]
-            tensors = [*cast, *part[count:]]
-            scores, is_scalar = scores_of(f, samples, question, tensors)
-            facts.append(ScoreFacts(f.output_shape, f.channel_axis, is_scalar))
-            return [scores]
-
         *arrays, size = tensors
-        if is_looped:
-            found = loops.in_batches(score, arrays, size, [tf.float64])
+        if arrays[0].shape[0] is None and loops.is_small(layout):
+            (scores,), facts = loops.in_batches(score, arrays, size, [tf.float64])
         else:
-            found = score(0, *arrays)
-        return found[0], facts[-1]
+            (scores,), facts = score(0, *arrays)
+        return scores, facts
 
-    return programs.program(view.model, request, build, signature)
+    held = None if query.operator is None else HeldCallable(query.operator)
+    return view.compiled(
+        ("scores", held, layout.for_user, layout.for_targets),
+        build,
+        [
+            tf.TensorSpec(spec.shape, array.dtype)
+            for spec, array in zip(layout.specs, arrays, strict=True)
+        ],
+        [tf.TensorSpec([], tf.int32)],
+        needed=needed,
+        likely=likely,
+    )

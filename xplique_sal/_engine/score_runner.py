@@ -2,100 +2,140 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
 
 from xplique_sal._data.outputs import check_classes, number_of_outputs, weighted_score
-from xplique_sal._data.samples import Batch, Samples, padded
-from xplique_sal._data.structures import pack
+from xplique_sal._data.samples import Batch
+from xplique_sal._data.structures import Structure, leaves
+from xplique_sal._engine import in_batches
 from xplique_sal._engine.batch_size import BatchSize
 from xplique_sal._engine.complaints import chosen_outputs
-from xplique_sal._engine.gradient_runner import rows_at_once
-from xplique_sal._engine.score_program import CalledFunction, Question, compiled, scores_of
+from xplique_sal._engine.request import Request
+from xplique_sal._engine.score_program import RecordedFunction, ScoreQuery, compiled, scores_of
 from xplique_sal._models.black_box import PlainFunction
-from xplique_sal._models.traced import TracedModel
 from xplique_sal._models.view import ModelView
-from xplique_sal._tracing import programs
-from xplique_sal._tracing.loops import is_small
-from xplique_sal._tracing.programs import Program
+from xplique_sal._tracing.programs import Program, TraceFailed
 from xplique_sal.errors import InvalidModelError, InvalidOperatorError
 from xplique_sal.operators import ScoreFunction
 
 #: Looks at the shape of f(x) and its channel axis, and raises if what is asked does not fit it.
-Judge = Callable[[tf.TensorShape, int], None]
+OutputCheck = Callable[[tf.TensorShape, int], None]
 
 
-class Score:
-    """What is explained of a batch's samples, settled by the samples as they are.
+class SettledScore:
+    """The score that is explained of a batch, to be asked of changed copies of its samples.
 
-    Parameters
+    It is settled by the samples as they are: without targets it is the largest output of each,
+    also where that of a changed copy is another.
+
+    Attributes
     ----------
-    run
-        Computes it.
-    samples, batch
-        What is explained.
-    question, targets
-        The operator, and what it is given.
-    chosen
-        Which outputs, where there is no operator.
+    inputs
+        The samples, packed as the user packed them, as tensors of the dtypes that the model takes.
+    targets
+        What is explained of each: as the user passed it, or the index of its largest output;
+        ``None`` if an operator of one's own got none.
+    values
+        The scores of the samples as they are, (N,), or (N, K) of several outputs, in float64.
     """
+
+    inputs: Structure
+    targets: Structure | None
+    values: np.ndarray
 
     def __init__(
         self,
-        run: ScoreRun,
-        samples: Samples,
+        runner: ScoreRunner,
+        request: Request,
         batch: Batch,
-        question: Question,
+        query: ScoreQuery,
         targets: Sequence[Any],
         chosen: np.ndarray | None = None,
     ) -> None:
-        self._run = run
-        self._samples = samples
+        self._runner = runner
+        self._request = request
         self._batch = batch
-        self._question = question
+        self._query = query
         self._targets = [np.asarray(target) for target in targets]
         self._chosen = chosen
+        self.inputs, self.targets = query.layout.packed([*batch.inputs, *self._targets])
 
-    def of(self, inputs: Sequence[tf.Tensor], copies: int, judge: Judge | None = None) -> Any:
-        """Return the scores (copies, N), or (copies, N, K) of several outputs, in float64.
+    def __call__(self, inputs: Structure) -> np.ndarray:
+        """Return the scores of changed copies of the samples, in float64.
 
         Parameters
         ----------
         inputs
-            The first changed copy of all samples, then the second, ...: (copies · N, ...).
-        copies
-            How many.
-        judge
-            Is called before anything is computed, where the model tells the shape of f(x).
+            Packed as the samples are: the first copy of all of them, then the second, …
+            (copies · N, ...). The model is given a batch at once, however many there are.
+
+        Returns
+        -------
+        scores
+            (copies · N,), or (copies · N, K) of several outputs.
 
         Raises
         ------
+        InvalidInputError
+            If they are not whole copies.
         InvalidModelError
             If a score is not finite.
         """
+        skeleton = self._query.layout.for_user
+        by_position = dict(zip(leaves(skeleton), leaves(inputs), strict=True))
+        return self.of_rows([by_position[position] for position in range(len(by_position))])
+
+    def of_rows(self, rows: Sequence[Any], check: OutputCheck | None = None) -> np.ndarray:
+        """Return the scores of changed copies, a flat list in the model's order of inputs.
+
+        `check` is called before anything is computed, where the model tells the shape of f(x).
+        """
+        rows = self._runner.cast(rows)
+        copies = len(rows[0]) // self._batch.size
         targets = [np.tile(t, (copies, *[1] * (t.ndim - 1))) for t in self._targets]
-        values = self._run.values(self._samples, self._question, inputs, targets, judge)
+        values = self._runner.values(self._request, self._query, [*rows, *targets], check)
         return self.finite(values if self._chosen is None else values[:, self._chosen])
 
     def finite(self, values: np.ndarray) -> np.ndarray:
-        """Return values by copy and sample, all of which must be finite."""
-        values = values.reshape(-1, self._batch.size, *values.shape[1:])
-        wrong = ~np.isfinite(values).all(axis=(0, *range(2, values.ndim)))
+        """Return scores of rows, all of which must be finite."""
+        wrong = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
         if wrong.any():
+            sample = self._batch.start + (wrong.argmax() % self._batch.size)
             raise InvalidModelError(
                 "finite scores",
-                f"NaN or infinite values for sample {self._batch.start + int(wrong.argmax())} "
-                "or changed copies of it",
+                f"NaN or infinite values for sample {sample} or changed copies of it",
                 "Check the model for steps such as log(0) or a division by zero, which a part "
                 "that was replaced by a constant can cause, and choose another value for it.",
             )
         return values
 
+    def each_output(self) -> Iterator[SettledScore]:
+        """Yield the score of each output by itself: (copies · N,) in place of (copies · N, K)."""
+        assert self._chosen is not None
+        for column, output in enumerate(self._chosen):
+            one = copy.copy(self)
+            one._chosen = output
+            one.targets = np.full(self._batch.size, output)
+            one.values = self.values[:, column]
+            yield one
 
-class ScoreRun:
+    @property
+    def seed(self) -> int:
+        """A random integer, the same for all batches of a call."""
+        return self._request.seed
+
+    def copies_at_once(self, count: int) -> int:
+        """Return how many of `count` changed copies of all samples are best made at once."""
+        self._request.rows_per_sample = count
+        return self._runner.copies_at_once(self._request, self._batch.size, count)
+
+
+class ScoreRunner:
     """Runs g(f, x, y), or f, on any number of rows, of which a model gets a batch at once.
 
     Models that TensorFlow knows are compiled, once for all sizes; other functions are called.
@@ -124,93 +164,107 @@ class ScoreRun:
         self._has_state = False
         self.one_by_one = False
 
-    def rows_at_once(self, samples: Samples) -> int | None:
+    def cast(self, rows: Sequence[Any]) -> list[tf.Tensor]:
+        """Return inputs as tensors of the dtypes that the model takes."""
+        return self._f.cast_all(rows)
+
+    def rows_at_once(self, request: Request) -> int | None:
         """Return how many rows are best handed over at once: whole batches; ``None`` is all."""
         most = self._bound.most
-        return rows_at_once(samples, most) if isinstance(self._f, ModelView) else most
+        is_compiled = isinstance(self._f, ModelView)
+        return in_batches.rows_at_once(request, most) if is_compiled else most
 
-    def copies_at_once(self, samples: Samples, size: int, count: int) -> int:
+    def copies_at_once(self, request: Request, size: int, count: int) -> int:
         """Return how many of `count` changed copies of `size` samples are best made at once."""
         if self._has_state:
             return 1  # what a state is of one row, it is not of another
-        return max(1, (self.rows_at_once(samples) or max(size, count)) // size)
+        return max(1, (self.rows_at_once(request) or max(size, count)) // size)
 
-    def score(
-        self, samples: Samples, batch: Batch, inputs: Sequence[tf.Tensor]
-    ) -> tuple[Score, np.ndarray]:
-        """Return what is explained of a batch, and its value for the samples as they are, (N,).
+    def settled(self, request: Request, batch: Batch) -> SettledScore:
+        """Return the score that is explained of a batch, with its values for the samples.
 
-        Without targets that is the largest output of each sample as it is, also where it is
-        changed; an operator of one's own gets ``None`` as it was given.
+        Without targets it is the largest output of each sample as it is; an operator of one's own
+        gets ``None`` as it was given.
         """
-        check = self._operator.check_targets
-        if check is check_classes and samples.for_targets is None:
-            return self._largest(samples, batch, inputs)
+        batch = batch._replace(inputs=self.cast(batch.inputs))
+        if request.outputs is not None:
+            return self._of_outputs(request, batch, request.outputs)
+        takes_outputs = self._operator.check_targets is check_classes
+        if takes_outputs and request.samples.for_targets is None:
+            return self._of_largest(request, batch)
 
-        def judge(shape: tf.TensorShape, channel_axis: int) -> None:
-            if check is None:
-                return
+        def check(shape: tf.TensorShape, channel_axis: int) -> None:
+            request.check_targets(batch, self._operator.check_targets, shape, channel_axis)
 
-            def on_host(arrays: list[Any], first: int) -> None:
-                skeleton = samples.for_targets
-                given = None if skeleton is None else pack(skeleton, arrays)
-                check(given, first, shape, channel_axis)
+        query = ScoreQuery(self._operator.function, request.samples.layout)
+        score = SettledScore(self, request, batch, query, batch.targets)
+        score.values = score.of_rows(batch.inputs, check)
+        return score
 
-            samples.check_targets(batch, on_host)
-
-        question = Question(self._operator.function, samples.target_specs, samples.for_targets)
-        score = Score(self, samples, batch, question, batch.targets)
-        return score, score.of(inputs, 1, judge)[0]
-
-    def _largest(
-        self, samples: Samples, batch: Batch, inputs: Sequence[tf.Tensor]
-    ) -> tuple[Score, np.ndarray]:
-        def judge(shape: tf.TensorShape, channel_axis: int) -> None:
+    def _of_largest(self, request: Request, batch: Batch) -> SettledScore:
+        def check(shape: tf.TensorShape, channel_axis: int) -> None:
             if (shape.rank or 0) > 2:  # refuses positions
                 weighted_score(tf.zeros([size or 1 for size in shape]), None, channel_axis)
 
-        values = self.values(samples, Question(None, [], None), inputs, [], judge)
-        classes = values.argmax(axis=1)
-        question = Question(self._operator.function, [tf.TensorSpec([], tf.int64)], 0)
-        score = Score(self, samples, batch, question, [classes])
-        return score, score.finite(values)[0].max(axis=1)
+        layout = request.samples.layout
+        outputs = self.values(request, ScoreQuery(None, layout), batch.inputs, check)
+        largest = layout._replace(for_targets=0, target_specs=[tf.TensorSpec([], tf.int64)])
+        query = ScoreQuery(self._operator.function, largest)
+        score = SettledScore(self, request, batch, query, [outputs.argmax(axis=1)])
+        score.values = score.finite(outputs).max(axis=1)
+        return score
 
-    def outputs(
-        self,
-        samples: Samples,
-        batch: Batch,
-        inputs: Sequence[tf.Tensor],
-        outputs: np.ndarray | None,
-    ) -> tuple[Score, np.ndarray]:
-        """Return several outputs, and their values for the samples as they are, (N, K)."""
-        wanted: Any = "all" if outputs is None else outputs
-
-        def judge(shape: tf.TensorShape, channel_axis: int) -> None:
+    def _of_outputs(
+        self, request: Request, batch: Batch, outputs: np.ndarray | Literal["all"]
+    ) -> SettledScore:
+        def check(shape: tf.TensorShape, channel_axis: int) -> None:
             known = number_of_outputs(shape, channel_axis)
             if known is not None:
-                chosen_outputs(wanted, known)
+                chosen_outputs(outputs, known)
 
-        question = Question(None, [], None)
-        values = self.values(samples, question, inputs, [], judge)
-        chosen = chosen_outputs(wanted, values.shape[1])
-        score = Score(self, samples, batch, question, [], chosen)
-        return score, score.finite(values[:, chosen])[0]
+        query = ScoreQuery(None, request.samples.layout._replace(for_targets=None, target_specs=[]))
+        values = self.values(request, query, batch.inputs, check)
+        chosen = chosen_outputs(outputs, values.shape[1])
+        score = SettledScore(self, request, batch, query, [], chosen)
+        score.values = score.finite(values[:, chosen])
+        return score
 
     def values(
         self,
-        samples: Samples,
-        question: Question,
-        inputs: Sequence[tf.Tensor],
-        targets: Sequence[np.ndarray],
-        judge: Judge | None,
+        request: Request,
+        query: ScoreQuery,
+        arrays: Sequence[Any],
+        check: OutputCheck | None = None,
     ) -> np.ndarray:
-        """Return the scores of all rows, (rows,), or their outputs, (rows, L), in float64."""
-        given = [*inputs, *targets]
-        if isinstance(self._f, ModelView):
-            values = np.concatenate(self._traced(self._f, samples, question, given, judge))
-        else:
-            values = np.concatenate(self._called(self._f, samples, question, given, judge))
-        rows = len(inputs[0])
+        """Return the scores of all rows, (rows,), or their outputs, (rows, L), in float64.
+
+        Parameters
+        ----------
+        request
+            The call of which they are a part.
+        query
+            What is asked.
+        arrays
+            Inputs in the model's dtypes and order, and targets.
+        check
+            See `OutputCheck`; called before anything is computed, if the model is compiled.
+
+        Raises
+        ------
+        InvalidOperatorError
+            If there is not one score for each row.
+        """
+        try:
+            if isinstance(self._f, ModelView):
+                parts = self._compiled(self._f, request, query, arrays, check)
+            else:
+                parts = self._called(self._f, query, arrays, check)
+        except TraceFailed as failure:
+            # Targets of a wrong shape make an operator fail.
+            if check is not None and failure.output_shape.rank is not None:
+                check(failure.output_shape, failure.channel_axis)
+            raise failure.reason from failure.reason.__cause__
+        values, rows = np.concatenate(parts), len(arrays[0])
         if len(values) != rows:
             raise InvalidOperatorError(
                 f"scores of shape (N,), here ({rows},)",
@@ -222,29 +276,21 @@ class ScoreRun:
     def _called(
         self,
         function: PlainFunction,
-        samples: Samples,
-        question: Question,
-        rows: Sequence[Any],
-        judge: Judge | None,
+        query: ScoreQuery,
+        arrays: Sequence[Any],
+        check: OutputCheck | None,
     ) -> list[np.ndarray]:
-        count = len(rows[0])
-        f = CalledFunction(function)
+        f, count = RecordedFunction(function), len(arrays[0])
         values: list[np.ndarray] = []
         size = 1 if self.one_by_one else self._bound.most or count
         start = 0
         while start < count:
-            part = rows if size >= count else [array[start : start + size] for array in rows]
+            part = arrays if size >= count else [array[start : start + size] for array in arrays]
             part = list(map(tf.convert_to_tensor, part))
-            try:
-                scores, is_scalar = scores_of(f, samples, question, part)
-            except Exception:
-                # Targets of a wrong shape make an operator fail.
-                if judge is not None and f.output_shape.rank is not None:
-                    judge(f.output_shape, f.channel_axis)
-                raise
-            if judge is not None:
-                judge(f.output_shape, f.channel_axis)
-                judge = None
+            scores, is_scalar = scores_of(f, query, part)
+            if check is not None:
+                check(f.output_shape, f.channel_axis)
+                check = None
             if is_scalar and len(part[0]) > 1:
                 self.one_by_one, size = True, 1
                 continue
@@ -252,64 +298,34 @@ class ScoreRun:
             start += size
         return values
 
-    def _traced(
+    def _compiled(
         self,
         view: ModelView,
-        samples: Samples,
-        question: Question,
-        rows: Sequence[Any],
-        judge: Judge | None,
+        request: Request,
+        query: ScoreQuery,
+        arrays: Sequence[Any],
+        check: OutputCheck | None,
     ) -> list[np.ndarray]:
-        count = len(rows[0])
-        program = self._program(view, samples, question, rows, judge)
-        facts = program.facts
-        if judge is not None:
-            judge(facts.output_shape, facts.channel_axis)
-        fixed = samples.fixed_batch
-        if facts.is_scalar and fixed not in (None, 1):
-            raise InvalidOperatorError(
-                "a score for each sample, (N,), of a model with a fixed batch size",
-                "one scalar for the whole batch",
-                "Reduce over all axes but the first.",
-            )
-        self.one_by_one |= facts.is_scalar
+        count = len(arrays[0])
+        program = self._program(view, request, query, arrays)
+        if check is not None:
+            check(program.facts.output_shape, program.facts.channel_axis)
+        size = in_batches.rows_of_model(request, program, self._bound.most or count)
+        self.one_by_one |= program.facts.is_scalar
         self._has_state = program.has_state
-        size = 1 if facts.is_scalar else fixed or self._bound.most or count
-        loops = is_small(samples) and not program.has_state and not fixed
-        step = count if loops else size
-        values = []
-        for start in range(0, count, step):
-            part = [array[start : start + step] for array in rows]
-            length = len(part[0])
-            if fixed:
-                part = [padded(array, fixed) for array in part]
-            values.append(program(*map(tf.convert_to_tensor, part), size).numpy())
-            if fixed and len(values[-1]) == fixed:
-                values[-1] = values[-1][:length]
-        return values
+        at_once = in_batches.rows_of_program(request, program, size, count)
+        return [
+            rows.own(program(*rows.arrays, tf.constant(size)).numpy())
+            for rows in in_batches.split(arrays, at_once, request.needed_batch)
+        ]
 
     def _program(
-        self,
-        view: ModelView,
-        samples: Samples,
-        question: Question,
-        rows: Sequence[Any],
-        judge: Judge | None,
+        self, view: ModelView, request: Request, query: ScoreQuery, arrays: Sequence[Any]
     ) -> Program:
-        """Return the compiled scores."""
-        traced: list[TracedModel] = []
-
-        def make(size: int | None) -> Program:
-            return compiled(view, samples, question, rows, size, traced)
-
-        def on_failure() -> None:
-            # Targets of a wrong shape make an operator fail while it is traced.
-            f = traced[-1] if traced else None
-            if judge is not None and f is not None and f.output_shape.rank is not None:
-                judge(f.output_shape, f.channel_axis)
-
-        size = self._bound.most or len(rows[0])
-        program, samples.fixed_batch = programs.of_batches(
-            make, samples.fixed_batch, size, on_failure
-        )
-        return program
+        """Return the compiled scores: looked up once a call for each kind of query."""
+        name = "outputs" if query.operator is None else "score"
+        if name not in request.programs:
+            request.programs[name], request.needed_batch = compiled(
+                view, query, arrays, request.needed_batch, self._bound.most or len(arrays[0])
+            )
+        return request.programs[name]

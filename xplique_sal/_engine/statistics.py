@@ -17,7 +17,7 @@ class Statistic(abc.ABC):
     """
 
     #: How many tensors its state is.
-    size: ClassVar[int] = 1
+    nb_tensors: ClassVar[int] = 1
 
     @abc.abstractmethod
     def update(
@@ -37,8 +37,11 @@ class Statistic(abc.ABC):
             The share of the points before.
         """
 
-    def results(self, state: Sequence[tf.Tensor], points: tf.Tensor) -> list[tf.Tensor]:
-        """Return the statistic of all points first, and then what else tells a gradient of zero."""
+    def finished(self, state: Sequence[tf.Tensor], points: tf.Tensor) -> list[tf.Tensor]:
+        """Return the statistic of all points.
+
+        Tensors after it only tell a gradient that is zero from one that varies around zero.
+        """
         return [*state]
 
 
@@ -70,7 +73,7 @@ class Variance(Statistic):
     of the two means adds to them (Chan, Golub and LeVeque, 1983).
     """
 
-    size = 2
+    nb_tensors = 2
 
     def update(
         self, state: Sequence[tf.Tensor], gradients: tf.Tensor, weights: tf.Tensor, done: tf.Tensor
@@ -87,7 +90,7 @@ class Variance(Statistic):
             squares + squares_now + tf.square(distance) * (done * moved),
         ]
 
-    def results(self, state: Sequence[tf.Tensor], points: tf.Tensor) -> list[tf.Tensor]:
+    def finished(self, state: Sequence[tf.Tensor], points: tf.Tensor) -> list[tf.Tensor]:
         """Return the variance, and the mean: where that is not zero, neither is the gradient."""
         mean, squares = state
         return [squares * tf.cast(points / (points - 1), tf.float32), mean]

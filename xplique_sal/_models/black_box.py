@@ -58,6 +58,10 @@ class PlainFunction:
         is_floating = tensor.dtype.is_floating or tensor.shape.rank <= 3
         return tensor if is_floating else tf.cast(tensor, tf.float32)
 
+    def cast_all(self, values: Sequence[Any]) -> list[tf.Tensor]:
+        """Return inputs, in their order, as tensors."""
+        return [self.cast(position, value) for position, value in enumerate(values)]
+
     def __call__(self, inputs: Structure) -> tf.Tensor:
         """Return f(x) for a batch.
 

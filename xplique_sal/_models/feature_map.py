@@ -11,8 +11,7 @@ from xplique_sal._data.samples import Samples
 from xplique_sal._data.structures import pack
 from xplique_sal._models.traced import TracedModel
 from xplique_sal._models.view import ModelView
-from xplique_sal._tracing import keras_compat, layer_paths, programs, wrapping
-from xplique_sal._tracing.programs import Program
+from xplique_sal._tracing import keras_compat, layer_paths, wrapping
 from xplique_sal.errors import InvalidModelError
 
 _REMEDY = "Name a layer: `conv_layer=` an index, a name or a path such as 'backbone/conv5'."
@@ -48,13 +47,6 @@ def last_feature_map(view: ModelView, samples: Samples) -> str:
     def build(*tensors: tf.Tensor) -> tuple[tf.Tensor, str]:
         return tf.zeros([]), _path(plain, _found(plain, samples, tensors))
 
-    def make(size: int | None) -> Program:
-        signature = [tf.TensorSpec([size, *s.shape], s.dtype) for s in samples.input_specs]
-        explained, _ = plain.chosen_layers()
-        layer = None if explained is None else (id(explained.layer), explained.call)
-        request = ("feature map", layer, view.output, samples.for_user)
-        return programs.program(view.model, request, build, signature)
-
     if not keras_compat.is_layer(view.model):
         raise InvalidModelError(
             "a Keras model, whose layers can be seen",
@@ -63,11 +55,13 @@ def last_feature_map(view: ModelView, samples: Samples) -> str:
         )
     # Without the layer that was found before, which may be gone.
     plain = ModelView(view.model, output_layer=view.output_layer, output=view.output)
-    return programs.of_batches(make, samples.fixed_batch, 1)[0].facts
+    needed = samples.declared_batch
+    key = ("feature map", samples.for_user)
+    return plain.compiled(key, build, samples.input_specs, needed=needed)[0].facts
 
 
 def _found(view: ModelView, samples: Samples, tensors: Sequence[tf.Tensor]) -> _Seen:
-    inputs = [view.cast(position, tensor) for position, tensor in enumerate(tensors)]
+    inputs = view.cast_all(tensors)
     seen: list[_Seen] = []
     calls: dict[int, int] = {}
 

@@ -53,7 +53,7 @@ def _is_saved_model(model: Any) -> bool:
 def invoke(model: Any, inputs: Structure) -> Any:
     """Run a model for inference on inputs that are packed as it wants them."""
     if keras_compat.is_layer(model):
-        return _with_autograph()(keras_compat.call, model, inputs)
+        return with_autograph()(keras_compat.call, model, inputs)
     if not callable(model):
         return _call_signature(model.signatures["serving_default"], inputs)
     if _is_saved_model(model):
@@ -63,8 +63,8 @@ def invoke(model: Any, inputs: Structure) -> Any:
         except (TypeError, ValueError):
             return model(inputs)
     if keras_compat.accepts_training(model):
-        return _with_autograph()(model, inputs, training=False)
-    return _with_autograph()(model, inputs)
+        return with_autograph()(model, inputs, training=False)
+    return with_autograph()(model, inputs)
 
 
 def _call_signature(signature: Any, inputs: Structure) -> Any:
@@ -87,7 +87,7 @@ def _by_number(name: str) -> list[tuple[str, int]]:
 
 
 @functools.lru_cache(maxsize=1)
-def _with_autograph() -> Any:
+def with_autograph() -> Any:
     """Return a function that calls its first argument with the rest, under autograph.
 
     tf-keras converts a user's `call` only where autograph is on, and an operator may branch on
@@ -102,4 +102,4 @@ def _with_autograph() -> Any:
 
 def call_with_autograph(function: Any, *args: Any, **kwargs: Any) -> Any:
     """Call a user's function as `tf.function` would trace it."""
-    return _with_autograph()(function, *args, **kwargs)
+    return with_autograph()(function, *args, **kwargs)

@@ -114,7 +114,7 @@ class TracedModel:
         self._graph = tf.compat.v1.get_default_graph()
         model = self.view.model
         given, for_model, _ = arrange(inputs, self.view.inputs)
-        flat = [self.view.cast(position, value) for position, value in enumerate(given)]
+        flat = self.view.cast_all(given)
         calls: dict[int, list[Any]] = {}
 
         def see(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:

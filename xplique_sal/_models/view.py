@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -17,7 +17,8 @@ from xplique_sal._models.traced import TracedModel
 from xplique_sal._tracing import keras_compat, layer_paths, programs, wrapping
 from xplique_sal._tracing.held import HeldCallable
 from xplique_sal._tracing.layer_paths import LayerCall
-from xplique_sal.errors import InvalidModelError, InvalidParameterError
+from xplique_sal._tracing.programs import Program, TraceFailed
+from xplique_sal.errors import InvalidModelError, InvalidParameterError, XpliqueSalError
 
 
 class ModelView:
@@ -124,8 +125,7 @@ class ModelView:
         """Give a model that was never called its variables, as its owner's first call would."""
         with wrapping.TRACING:
             if not self.is_built:
-                tensors = [self.cast(position, value) for position, value in enumerate(sample)]
-                keras_compat.call(self.model, pack(skeleton, tensors))
+                keras_compat.call(self.model, pack(skeleton, self.cast_all(sample)))
         self.chosen_layers()
 
     def chosen_layers(self) -> tuple[LayerCall | None, list[LayerCall]]:
@@ -161,6 +161,10 @@ class ModelView:
             return tensor
         return tf.cast(tensor, dtype)
 
+    def cast_all(self, values: Sequence[Any]) -> list[tf.Tensor]:
+        """Return inputs, in the model's order, as tensors of the dtypes that it takes."""
+        return [self.cast(position, value) for position, value in enumerate(values)]
+
     def _variable_dtype(self) -> tf.DType:
         if self._is_keras:
             return tf.as_dtype(keras_compat.policy(self.model)[1])
@@ -168,6 +172,47 @@ class ModelView:
             if variable.dtype.is_floating:
                 return variable.dtype
         return tf.float32
+
+    def compiled(
+        self,
+        key: tuple[Any, ...],
+        build: Callable[..., tuple[Any, Any]],
+        specs: Sequence[tf.TensorSpec],
+        settings: Sequence[tf.TensorSpec] = (),
+        *,
+        needed: int | None = None,
+        likely: int = 1,
+    ) -> tuple[Program, int | None]:
+        """Return a compiled function of this view, and the only batch size that it takes, if any.
+
+        The batch size is left open, so that one trace serves them all, unless the model turns out
+        to need to know it.
+
+        Parameters
+        ----------
+        key
+            What tells the function from others of the same view; see `programs.compiled`.
+        build
+            Takes tensors, and returns tensors and facts.
+        specs
+            Shapes and dtypes of those that have a batch axis, without it.
+        settings
+            Those of the others, which come after them.
+        needed
+            The batch size, if it is known to be needed.
+        likely
+            The one to take if it turns out to be.
+        """
+        key, size = (*key, *self.key), needed
+        while True:
+            rows = [tf.TensorSpec([size, *spec.shape], spec.dtype) for spec in specs]
+            try:
+                return programs.compiled(self.model, key, build, [*rows, *settings]), size
+            except Exception as error:
+                cause = error.reason if isinstance(error, TraceFailed) else error
+                if size is not None or isinstance(cause, XpliqueSalError):
+                    raise
+            size = likely
 
     def __call__(self, inputs: Structure) -> tf.Tensor:
         """Return f(x), differentiable, for a batch; the gradient follows the backprop modifier."""
@@ -181,12 +226,8 @@ class ModelView:
         def forward(*tensors: tf.Tensor) -> tuple[tf.Tensor, Any]:
             return (f := TracedModel(self))(pack(for_user, tensors)), f.output_shape
 
-        request = ("forward", *self.key, for_user)
-        program, size = programs.of_batches(
-            lambda size: programs.program(self.model, request, forward, _batch_of(size, flat)),
-            None,
-            len(flat[0]),
-        )
+        specs = [tf.TensorSpec(tensor.shape[1:], tensor.dtype) for tensor in flat]
+        program, size = self.compiled(("forward", for_user), forward, specs, likely=len(flat[0]))
         if self.rule is None:
             return program(*flat)
 
@@ -204,10 +245,10 @@ class ModelView:
         @tf.custom_gradient
         def ruled(*tensors: tf.Tensor) -> Any:
             output = program(*tensors)
-            upstream = tf.TensorSpec([size, *program.facts[1:]], output.dtype)
-            wanted = [*_batch_of(size, flat), upstream]
-            request = ("backward", *self.key, for_user)
-            compiled = programs.program(self.model, request, backward, wanted)
+            upstream = tf.TensorSpec(program.facts[1:], output.dtype)
+            compiled, _ = self.compiled(
+                ("backward", for_user), backward, [*specs, upstream], needed=size
+            )
 
             def gradients(upstream: tf.Tensor, variables: Any = ()) -> Any:
                 inputs = compiled(*tensors, upstream)
@@ -217,10 +258,6 @@ class ModelView:
             return output, gradients
 
         return ruled(*flat)
-
-
-def _batch_of(size: int | None, tensors: Sequence[tf.Tensor]) -> list[tf.TensorSpec]:
-    return [tf.TensorSpec([size, *tensor.shape[1:]], tensor.dtype) for tensor in tensors]
 
 
 def function_of(

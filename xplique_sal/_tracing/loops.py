@@ -7,16 +7,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from xplique_sal._data.samples import Samples
+from xplique_sal._data.structures import Layout
 
 #: Samples of at most so many numbers are looped over inside the graph: for them, a call from Python
 #: costs more than the gradient.
 _SMALL = 4096
 
 
-def is_small(samples: Samples) -> bool:
+def is_small(layout: Layout) -> bool:
     """Tell whether samples are so small that their batches are looped over inside the graph."""
-    sizes = [spec.shape.num_elements() for spec in (*samples.input_specs, *samples.target_specs)]
+    sizes = [spec.shape.num_elements() for spec in layout.specs]
     return None not in sizes and sum(sizes) <= _SMALL
 
 
@@ -25,14 +25,15 @@ def in_batches(
     arrays: Sequence[tf.Tensor],
     size: tf.Tensor,
     types: Sequence[tf.DType],
-) -> list[tf.Tensor]:
+) -> tuple[list[tf.Tensor], Any]:
     """Return what `explain` returns of `arrays`, given at most `size` samples at once.
 
     Parameters
     ----------
     explain
         Called as ``explain(first, *arrays)`` with the position of the first of some samples;
-        returns a flat list of tensors that have them on their first axis.
+        returns a flat list of tensors that have them on their first axis, and what else is to be
+        known of the trace.
     arrays
         All samples.
     size
@@ -42,11 +43,13 @@ def in_batches(
     """
     batches = -(-tf.shape(arrays[0])[0] // size)
     shapes: list[tf.TensorShape] = []
+    facts: Any = None
 
     def step(index: tf.Tensor, done: list[tf.TensorArray]) -> Any:
+        nonlocal shapes, facts
         first = index * size
-        parts = explain(first, *(array[first : first + size] for array in arrays))
-        shapes[:] = [tf.TensorShape([None, *part.shape[1:]]) for part in parts]
+        parts, facts = explain(first, *(array[first : first + size] for array in arrays))
+        shapes = [tf.TensorShape([None, *part.shape[1:]]) for part in parts]
         return index + 1, [
             array.write(index, part) for array, part in zip(done, parts, strict=True)
         ]
@@ -55,9 +58,10 @@ def in_batches(
     _, done = tf.while_loop(
         lambda index, _: index < batches, step, (0, empty), parallel_iterations=1
     )
-    return [
+    parts = [
         tf.ensure_shape(array.concat(), shape) for array, shape in zip(done, shapes, strict=True)
     ]
+    return parts, facts
 
 
 def for_each(function: Callable[..., Any], elements: Any, types: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -23,7 +23,6 @@ from xplique_sal._tracing.restoring import (
     values_restored,
 )
 from xplique_sal._tracing.wrapping import TRACING
-from xplique_sal.errors import XpliqueSalError
 
 #: How many compiled functions of one model are kept.
 MOST_PROGRAMS = 32
@@ -71,12 +70,12 @@ class _Programs:
         self.fingerprint = None
         self._entries.clear()
 
-    def find(self, fingerprint: Fingerprint, request: tuple[Any, ...]) -> Program | None:
+    def find(self, fingerprint: Fingerprint, key: tuple[Any, ...]) -> Program | None:
         if self.fingerprint is None or fingerprint != self.fingerprint:
             return None
         self.fingerprint = fingerprint
         for index, (known, program) in enumerate(self._entries):
-            if known == request:
+            if known == key:
                 self._entries.append(self._entries.pop(index))
                 return program
         return None
@@ -85,7 +84,7 @@ class _Programs:
         self,
         fingerprint: Fingerprint,
         after: Fingerprint,
-        request: tuple[Any, ...],
+        key: tuple[Any, ...],
         program: Program,
     ) -> None:
         """Add a program that was traced of the model as `fingerprint` and left it as `after`.
@@ -95,18 +94,39 @@ class _Programs:
         if self.fingerprint is None or fingerprint != self.fingerprint:
             self._entries.clear()
         self.fingerprint = after
-        self._entries.append((request, program))
+        self._entries.append((key, program))
         living = [entry for entry in self._entries if _can_be_asked(entry[0])]
         self._entries[:] = living[-MOST_PROGRAMS:]
 
 
-def _can_be_asked(request: tuple[Any, ...]) -> bool:
-    return all(part.lives for part in request if isinstance(part, HeldCallable))
+def _can_be_asked(key: tuple[Any, ...]) -> bool:
+    return all(part.lives for part in key if isinstance(part, HeldCallable))
 
 
-def program(
+class TraceFailed(Exception):
+    """What says more of a trace that failed than its cause does: never seen by a user.
+
+    Attributes
+    ----------
+    output_shape, channel_axis
+        Of f(x), which was known before the operator failed.
+    """
+
+    def __init__(self, output_shape: tf.TensorShape, channel_axis: int) -> None:
+        super().__init__()
+        self.output_shape = output_shape
+        self.channel_axis = channel_axis
+
+    @property
+    def reason(self) -> BaseException:
+        """The error that made it fail."""
+        assert self.__cause__ is not None
+        return self.__cause__
+
+
+def compiled(
     model: Any,
-    request: tuple[Any, ...],
+    key: tuple[Any, ...],
     build: Callable[..., tuple[Any, Any]],
     signature: Sequence[tf.TensorSpec],
 ) -> Program:
@@ -116,7 +136,7 @@ def program(
     ----------
     model
         The model that `build` runs. The program lives no longer than it.
-    request
+    key
         What tells this program from the model's others: comparable by ``==``, with callables as
         `HeldCallable`. The signature is added to it.
     build
@@ -124,66 +144,47 @@ def program(
     signature
         Shapes and dtypes of the arguments.
     """
-    request = (*request, tuple(signature))
+    global _traces
+    key = (*key, tuple(signature))
     if not _is_new(model):
-        known = _find(model, fingerprint_of(model), request)
+        known = _find(model, fingerprint_of(model), key)
         if known is not None:
             return known
+    facts: Any = None
+
+    def run(*tensors: tf.Tensor) -> Any:
+        nonlocal facts
+        outputs, facts = build(*tensors)
+        return outputs
+
     with TRACING:
         fingerprint = fingerprint_of(model)
-        known = _find(model, fingerprint, request)  # another thread may have traced it meanwhile
-        if known is None:
-            held = [part for part in request if isinstance(part, HeldCallable)]
-            everyone = chain(fingerprint.owners, *(part.owners for part in held))
-            known = _trace(everyone, build, signature)
-            for part in held:
-                part.remember()  # the trace may have changed it: a counter of calls, say
-            after = fingerprint_of(model)
-            with _lock:
-                _of(model).add(fingerprint, after, request, known)
-        return known
+        known = _find(model, fingerprint, key)  # another thread may have traced it meanwhile
+        if known is not None:
+            return known
+        held = [part for part in key if isinstance(part, HeldCallable)]
+        with attributes_restored(chain(fingerprint.owners, *(part.owners for part in held))):
+            # Only the concrete function is kept: the `tf.function` holds `run`, and so the model.
+            function = tf.function(run, autograph=False).get_concrete_function(*signature)
+        _traces += 1
+        program = Program(function, facts)
+        for part in held:
+            part.remember()  # the trace may have changed it: a counter of calls, say
+        after = fingerprint_of(model)
+        with _lock:
+            _programs_of(model).add(fingerprint, after, key, program)
+        return program
 
 
 def _is_new(model: Any) -> bool:
     """Tell whether there are no programs of a model, so that it need not be looked at for any."""
     with _lock:
-        return _of(model).fingerprint is None
+        return _programs_of(model).fingerprint is None
 
 
-def _find(model: Any, fingerprint: Fingerprint, request: tuple[Any, ...]) -> Program | None:
+def _find(model: Any, fingerprint: Fingerprint, key: tuple[Any, ...]) -> Program | None:
     with _lock:
-        return _of(model).find(fingerprint, request)
-
-
-def of_batches(
-    make: Callable[[int | None], Program],
-    fixed: int | None,
-    size: int,
-    on_failure: Callable[[], None] = lambda: None,
-) -> tuple[Program, int | None]:
-    """Return a program, and the only batch size that it takes, if it takes no other.
-
-    The batch size is left open, so that one trace serves them all, unless the model needs to know
-    it.
-
-    Parameters
-    ----------
-    make
-        Returns the program for a batch size, ``None`` for any.
-    fixed
-        The batch size, if it is known to be needed.
-    size
-        The one to take if it turns out to be.
-    on_failure
-        Called if the first attempt fails, to say better why.
-    """
-    try:
-        return make(fixed), fixed
-    except Exception as error:
-        on_failure()
-        if fixed is not None or isinstance(error, XpliqueSalError):
-            raise
-        return make(size), size
+        return _programs_of(model).find(fingerprint, key)
 
 
 def trace_count() -> int:
@@ -209,31 +210,13 @@ def forget(model: Any = None) -> None:
     >>> xplique_sal.forget(model)  # doctest: +SKIP
     """
     with _lock:
-        for programs in [*_programs.values()] if model is None else [_of(model)]:
+        for programs in [*_programs.values()] if model is None else [_programs_of(model)]:
             programs.clear()
 
 
-def _of(model: Any) -> _Programs:
+def _programs_of(model: Any) -> _Programs:
     key = id(model)
     if key not in _programs:
         _programs[key] = _Programs()
         weakref.finalize(model, _programs.pop, key, None)
     return _programs[key]
-
-
-def _trace(
-    owners: Iterable[Any], build: Callable[..., tuple[Any, Any]], signature: Sequence[tf.TensorSpec]
-) -> Program:
-    global _traces
-    facts: list[Any] = []
-
-    def run(*tensors: tf.Tensor) -> Any:
-        outputs, seen = build(*tensors)
-        facts.append(seen)
-        return outputs
-
-    with attributes_restored(owners):
-        # Only the concrete function is kept: the `tf.function` holds `run`, and so the model.
-        function = tf.function(run, autograph=False).get_concrete_function(*signature)
-    _traces += 1
-    return Program(function, facts[-1])

@@ -7,33 +7,40 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import tensorflow as tf
 
 from xplique_sal import grad_modifiers, operators
 from xplique_sal._data.outputs import check_classes
-from xplique_sal._data.samples import Batch, DatasetSamples, Samples, concatenate, read_samples
-from xplique_sal._data.structures import Explained, GradientModifier, Operator, Structure, pack
+from xplique_sal._data.samples import Batch, DatasetSamples, concatenate, read_samples
+from xplique_sal._data.structures import GradientModifier, Operator, Structure, leaves, pack
 from xplique_sal._data.targets import LabelsOfOutput
 from xplique_sal._engine import reducers
 from xplique_sal._engine.batch_size import BatchSize
-from xplique_sal._engine.gradient_program import ScoreGradient
-from xplique_sal._engine.gradient_runner import GradientRun, rows_at_once
-from xplique_sal._engine.recipe import Attribution, Sampling
+from xplique_sal._engine.gradient_runner import GradientRunner
+from xplique_sal._engine.question import Question
+from xplique_sal._engine.recipe import PointsRecipe, Recipe
+from xplique_sal._engine.request import Explained, Request
+from xplique_sal._engine.score_runner import ScoreRunner, SettledScore
 from xplique_sal._models.black_box import PlainFunction
 from xplique_sal._models.rules.rewiring import Rewiring
 from xplique_sal._models.view import ModelView, function_of
 from xplique_sal._tracing import keras_compat
 from xplique_sal.attributions.signatures import described, parameters_of, with_inherited_sections
-from xplique_sal.errors import InvalidInputError, InvalidOperatorError, InvalidTargetError
+from xplique_sal.errors import (
+    InvalidInputError,
+    InvalidOperatorError,
+    InvalidParameterError,
+    InvalidTargetError,
+)
 
 
 class BlackBoxExplainer(abc.ABC):
     """Base of all explainers, and of those that need nothing of a model but its outputs.
 
-    A method implements `_explain_batch`; everything else is here: reading inputs and targets,
+    A method implements `explain_batch`; everything else is here: reading inputs and targets,
     batching, progress, warnings, and joining the results.
 
     Parameters
@@ -70,6 +77,9 @@ class BlackBoxExplainer(abc.ABC):
         If `operator` is no operator.
     """
 
+    #: Whether `explain_batch` takes a score of several outputs, and returns (N, K, ...) of them.
+    _shares_outputs: ClassVar[bool] = False
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.__doc__ = with_inherited_sections(cls)
@@ -95,7 +105,7 @@ class BlackBoxExplainer(abc.ABC):
         self.model: ModelView | PlainFunction = function_of(
             model, output_layer=output_layer, output=output, logits=logits
         )
-
+        self._scores = ScoreRunner(self.model, self._operator, self._bound)
         self._given_model = model.model if isinstance(model, ModelView) else model
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -136,26 +146,63 @@ class BlackBoxExplainer(abc.ABC):
         return self._bound.most
 
     @abc.abstractmethod
-    def _explain_batch(self, samples: Samples, batch: Batch) -> Explained:
-        """Return the explanations of one batch."""
+    def explain_batch(
+        self, score: SettledScore, inputs: Structure, targets: Structure | None
+    ) -> Structure:
+        """Return the maps of one batch: what a method of one's own implements.
 
-    def _explain_outputs_of_batch(
-        self, samples: Samples, batch: Batch, outputs: np.ndarray | None
-    ) -> Explained:
-        """Return maps (N, K, ...) and values (N, K): here by one explanation for each output."""
-        if outputs is None:
-            x = pack(samples.for_user, [array[:1] for array in batch.inputs])
-            outputs = np.arange(self.model(x).shape[-1])
-        samples.for_targets = 0
-        each = [
-            self._explain_batch(samples, batch._replace(targets=[np.full(batch.size, output)]))
-            for output in outputs
-        ]
-        maps = [
-            None if column[0] is None else tf.stack(column, axis=1)
-            for column in zip(*(explained.maps for explained in each), strict=True)
-        ]
-        return each[0]._replace(maps=maps, scores=tf.stack([e.scores for e in each], axis=1))
+        It is called by `explain` and the other calls, which do the rest. Of several outputs, as
+        `explain_outputs` asks for them, it is called for one after the other.
+
+        Parameters
+        ----------
+        score
+            The score to explain: ``score(changed)`` returns those of changed copies of the samples,
+            (N,) or (copies · N,), in float64, giving the model no more than a batch at once.
+            ``score.values`` are the samples' own, (N,).
+        inputs
+            The samples (N, ...), packed as the user packed them, as tensors of the dtypes that the
+            model takes.
+        targets
+            What is explained of each: as the user passed it, or, where ``None`` was passed, the
+            index of its largest output, (N,).
+
+        Returns
+        -------
+        maps
+            One number for each value of the inputs, or an array that is as long, (N, ...); packed
+            as the inputs.
+        """
+
+    def _explain_batch(self, request: Request, batch: Batch) -> Explained:
+        """Return what is asked of one batch: of maps, one for each sample, (N, ...).
+
+        Where `request.outputs` are asked for, there are K of each, (N, K, ...).
+        """
+        score = self._scores.settled(request, batch)
+        if request.outputs is None or self._shares_outputs:
+            maps = self._maps_of(request, score, batch.size)
+        else:
+            each = [self._maps_of(request, one, batch.size) for one in score.each_output()]
+            maps = [tf.stack(maps_of_input, 1) for maps_of_input in zip(*each, strict=True)]
+        scores = score.values.astype(np.float32)
+        return Explained([*maps], scores, one_by_one=self._scores.one_by_one)
+
+    def _maps_of(self, request: Request, score: SettledScore, size: int) -> list[tf.Tensor]:
+        """Return the maps of `explain_batch`, checked, in the model's order of inputs."""
+        packed = self.explain_batch(score, score.inputs, score.targets)
+        skeleton = request.samples.for_user
+        maps = [tf.cast(tf.convert_to_tensor(part), tf.float32) for part in leaves(packed)]
+        positions = leaves(skeleton)
+        if len(maps) != len(positions) or any(map_.shape[:1] != [size] for map_ in maps):
+            raise InvalidParameterError(
+                f"an `explain_batch` that returns {len(positions)} arrays of {size} maps, packed "
+                "as its inputs",
+                f"the shapes {', '.join(str(tuple(map_.shape)) for map_ in maps)}",
+                "Return one map for each sample, on the first axis.",
+            )
+        by_position = dict(zip(positions, maps, strict=True))
+        return [by_position[position] for position in range(len(maps))]
 
     @final
     def explain(
@@ -214,8 +261,9 @@ class BlackBoxExplainer(abc.ABC):
         >>> maps = explainer.explain(images, labels)  # doctest: +SKIP
         >>> maps = explainer.explain(dataset, verbose=1)  # doctest: +SKIP
         """
-        samples = self._read(inputs, targets)
-        return self._joined(samples, self._explain_batch, self._rows_at_once(samples), verbose)[0]
+        request = self._request(inputs, targets)
+        results = [*self._results(request, self._rows_at_once(request), verbose)]
+        return self._joined(request, results)[0]
 
     __call__ = explain
 
@@ -226,11 +274,7 @@ class BlackBoxExplainer(abc.ABC):
         It holds no more than a few batches, for any number of samples. The parameters, the
         errors and, batch by batch, the result are those of `explain`.
         """
-        samples = self._read(inputs, targets, endless=True)
-        return (
-            pack(self.model.arrangement_of_maps(samples.for_user), explained.maps)
-            for explained in self._run(samples, self._explain_batch, self._bound.rows(samples))
-        )
+        return self._maps_by_batch(self._request(inputs, targets, endless=True))
 
     @final
     def explain_with_scores(
@@ -242,9 +286,10 @@ class BlackBoxExplainer(abc.ABC):
         itself, the score at the sample is one point more. The parameters and errors are those of
         `explain`.
         """
-        samples = self._read(inputs, targets)
-        samples.wants_scores = True
-        return self._joined(samples, self._explain_batch, self._rows_at_once(samples), verbose)
+        request = self._request(inputs, targets)
+        request.with_scores = True
+        results = [*self._results(request, self._rows_at_once(request), verbose)]
+        return self._joined(request, results)
 
     @final
     def explain_outputs(
@@ -281,15 +326,13 @@ class BlackBoxExplainer(abc.ABC):
             As in `explain`.
         """
         chosen = self._check_outputs(outputs)
-        samples = self._read(inputs, None)
-
-        def explain_batch(samples: Samples, batch: Batch) -> Explained:
-            return self._explain_outputs_of_batch(samples, batch, chosen)
-
+        request = self._request(inputs, None)
+        request.outputs = chosen
         # Batch by batch: there are K maps of each sample.
-        return self._joined(samples, explain_batch, self._bound.rows(samples), verbose)[0]
+        results = [*self._results(request, self._bound.rows(request.samples), verbose)]
+        return self._joined(request, results)[0]
 
-    def _check_outputs(self, outputs: Any) -> np.ndarray | None:
+    def _check_outputs(self, outputs: Any) -> np.ndarray | Literal["all"]:
         if self._operator.check_targets is not check_classes:
             raise InvalidOperatorError(
                 "an operator of which a target is an output, as of the default operator",
@@ -297,7 +340,7 @@ class BlackBoxExplainer(abc.ABC):
                 "Call `explain` with the targets that it takes, or leave `operator` out.",
             )
         if outputs is None:
-            return None
+            return "all"
         chosen = np.atleast_1d(np.asarray(outputs))
         if chosen.ndim != 1 or not chosen.size or not np.issubdtype(chosen.dtype, np.integer):
             raise InvalidTargetError(
@@ -307,7 +350,10 @@ class BlackBoxExplainer(abc.ABC):
             )
         return chosen
 
-    def _read(self, inputs: Structure, targets: Structure, endless: bool = False) -> Samples:
+    def _request(
+        self, inputs: Structure, targets: Structure | None, endless: bool = False
+    ) -> Request:
+        """Return a call's request: inputs and targets are read, and the model is built."""
         labels = None
         if self._operator.reads_labels:
             output, f = getattr(self.model, "output", None), getattr(self.model, "model", None)
@@ -321,41 +367,40 @@ class BlackBoxExplainer(abc.ABC):
             )
         if not self.model.is_built:
             self.model.build(samples.first(), samples.for_model)
-        return samples
+        return Request(samples)
 
-    def _rows_at_once(self, samples: Samples) -> int | None:
-        """Return how many samples are handed over at once, if it makes no difference else."""
-        return self._bound.rows(samples)
+    def _rows_at_once(self, request: Request) -> int | None:
+        """Return how many samples to read at once where all results are kept anyway."""
+        if self._bound.is_searched:
+            return self._bound.rows(request.samples)
+        return self._scores.rows_at_once(request)
 
-    def _run(
-        self,
-        samples: Samples,
-        explain_batch: Callable[[Samples, Batch], Explained],
-        size: int | None,
-    ) -> Iterator[Explained]:
+    def _results(self, request: Request, size: int | None, verbose: int = 0) -> Iterator[Explained]:
+        """Yield what is asked, batch by batch of at most `size` samples: the only loop there is."""
+        samples = request.samples
+        bar = keras_compat.progress_bar(samples.count) if verbose else None
         merge = self._bound.is_searched or (size is not None and size != self.batch_size)
-        for batch in samples.batches(samples.fixed_batch or size, merge):
-            for explained in self._bound.explain(samples, batch, explain_batch):
+        for batch in samples.batches(request.needed_batch or size, merge):
+            for part in self._bound.parts(request, batch):
+                explained = self._bound.within_memory(request, part, self._explain_batch)
                 self._warn(explained)
+                if bar is not None:
+                    bar.add(part.size)
                 yield explained
 
-    def _joined(
-        self,
-        samples: Samples,
-        explain_batch: Callable[[Samples, Batch], Explained],
-        size: int | None,
-        verbose: int,
-    ) -> tuple[Any, tf.Tensor]:
-        bar = keras_compat.progress_bar(samples.count) if verbose else None
-        maps, scores = [], []
-        for explained in self._run(samples, explain_batch, size):
-            maps.append(explained.maps)
-            scores.append([explained.scores])
-            if bar is not None:
-                bar.add(int(explained.scores.shape[0]))
-        joined = concatenate(maps)
-        packed = pack(self.model.arrangement_of_maps(samples.for_user), joined)
-        return packed, concatenate(scores)[0]
+    def _maps_by_batch(self, request: Request) -> Iterator[Any]:
+        for explained in self._results(request, self._bound.rows(request.samples)):
+            yield self._packed(request, explained.maps)
+            request.programs.clear()  # the model's owner may have changed it meanwhile
+
+    def _joined(self, request: Request, results: Sequence[Explained]) -> tuple[Any, tf.Tensor]:
+        """Return the maps of all batches, packed as the user wants them, and the scores."""
+        maps = concatenate([explained.maps for explained in results])
+        scores = np.concatenate([explained.scores for explained in results])
+        return self._packed(request, maps), tf.constant(scores)
+
+    def _packed(self, request: Request, maps: Sequence[tf.Tensor | None]) -> Any:
+        return pack(self.model.arrangement_of_maps(request.samples.for_user), maps)
 
     def _warn(self, explained: Explained) -> None:
         if explained.activation == "Softmax":
@@ -398,7 +443,7 @@ class WhiteBoxExplainer(BlackBoxExplainer):
     `grad_modifier`, with the channels of images reduced by `reducer`. The model runs with
     ``training=False``.
 
-    A method sets `_attribution`: a class attribute where it has no parameters of its own, else set
+    A method sets `_recipe`: a class attribute where it has no parameters of its own, else set
     before this class is initialised.
 
     Parameters
@@ -441,7 +486,7 @@ class WhiteBoxExplainer(BlackBoxExplainer):
     """
 
     #: What is made of the gradients.
-    _attribution: Attribution = Attribution()
+    _recipe: Recipe = Recipe()
 
     def __init__(
         self,
@@ -480,28 +525,41 @@ class WhiteBoxExplainer(BlackBoxExplainer):
         self.strategy = strategy
         #: What the backprop modifier did in the last explanation: how many rectifiers followed it.
         self.rewiring: Rewiring | None = None
-        self._run_of = GradientRun(
-            ScoreGradient(
-                view,
-                self._operator.function,
-                grad_modifiers.resolve(grad_modifier),
-                reducer,
-                self._attribution,
-                self._operator.check_targets is check_classes,
-            ),
-            self._operator.check_targets,
-            wrt_layer is not None or output_layer is not None,
-            strategy,
+        question = Question(
+            view, self._operator, self._recipe, grad_modifiers.resolve(grad_modifier), reducer
         )
+        self._gradients = GradientRunner(question, strategy)
 
-    def _read(self, inputs: Structure, targets: Structure, endless: bool = False) -> Samples:
-        samples = super()._read(inputs, targets, endless)
-        if isinstance(self._attribution, Sampling):
-            samples.points = self._attribution.points
-        return samples
+    def _request(
+        self, inputs: Structure, targets: Structure | None, endless: bool = False
+    ) -> Request:
+        request = super()._request(inputs, targets, endless)
+        if isinstance(self._recipe, PointsRecipe):
+            request.rows_per_sample = self._recipe.points
+        return request
 
-    def _explain_batch(self, samples: Samples, batch: Batch) -> Explained:
-        return self._run_of.of_score(samples, batch, self.batch_size)
+    def explain_batch(
+        self, score: SettledScore, inputs: Structure, targets: Structure | None
+    ) -> Structure:
+        """Return the method's maps of any inputs, in batches.
+
+        A method of one's own may overwrite it, and make a map of what this one returns of changed
+        samples; `score`, `inputs` and `targets` are those of
+        `BlackBoxExplainer.explain_batch`.
+        """
+        request = self._request(inputs, targets)
+        batches = request.samples.batches(request.needed_batch or self.batch_size)
+        most, maps = self.batch_size, []
+        for batch in batches:
+            program = self._gradients.compiled(request, batch, most)
+            maps.append(self._gradients.explain(request, program, batch, most).maps)
+        return self._packed(request, concatenate(maps))
+
+    def _explain_batch(self, request: Request, batch: Batch) -> Explained:
+        if type(self).explain_batch is not WhiteBoxExplainer.explain_batch:
+            return super()._explain_batch(request, batch)
+        program = self._gradients.compiled(request, batch, self.batch_size)
+        return self._gradients.explain(request, program, batch, self.batch_size)
 
     def _warn(self, explained: Explained) -> None:
         super()._warn(explained)
@@ -514,15 +572,6 @@ class WhiteBoxExplainer(BlackBoxExplainer):
                 f"The backprop modifier acted on {self.rewiring.rectifiers} rectifiers, and left "
                 f"other activations their own gradient: {', '.join(left)}."
             )
-
-    def _rows_at_once(self, samples: Samples) -> int | None:
-        size = super()._rows_at_once(samples)
-        return size if self._bound.is_searched else rows_at_once(samples, size)
-
-    def _explain_outputs_of_batch(
-        self, samples: Samples, batch: Batch, outputs: np.ndarray | None
-    ) -> Explained:
-        return self._run_of.of_outputs(samples, batch, self.batch_size, outputs)
 
 
 def _outside() -> int:

@@ -8,9 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from xplique_sal._data.samples import Samples
 from xplique_sal._data.structures import Operator, Structure
-from xplique_sal._engine.recipe import Attribution, Place
+from xplique_sal._engine.recipe import Recipe, Source
+from xplique_sal._engine.request import Request
 from xplique_sal._models.feature_map import last_feature_map
 from xplique_sal._models.view import ModelView
 from xplique_sal._parameters import one_of
@@ -20,7 +20,7 @@ from xplique_sal.errors import InvalidModelError, InvalidParameterError
 _METHODS = ("bicubic", "bilinear", "nearest")
 
 
-class _WeighedChannels(Attribution):
+class _WeighedChannels(Recipe):
     """ReLU(Σ_c w_c A_c), resized to the input."""
 
     needs_source = True
@@ -31,10 +31,10 @@ class _WeighedChannels(Attribution):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells what is traced from what another attribution traces."""
+        """What tells what is traced from what another recipe traces."""
         return (*super().key, self._weights, self._interpolation)
 
-    def combine(self, gradient: tf.Tensor, source: tf.Tensor, place: Place) -> tf.Tensor:
+    def combine(self, gradient: tf.Tensor, source: tf.Tensor, place: Source) -> tf.Tensor:
         """Return the map, with a channel axis of length one where the input has its channels."""
         features = tf.cast(source, tf.float32)
         rank = features.shape.rank
@@ -93,7 +93,7 @@ class FeatureMapExplainer(WhiteBoxExplainer):
                 "one `conv_layer`", repr(conv_layer), "Make an explainer for each layer."
             )
         self.interpolation = interpolation
-        self._attribution = _WeighedChannels(type(self)._weights, interpolation)
+        self._recipe = _WeighedChannels(type(self)._weights, interpolation)
         super().__init__(
             model,
             output_layer,
@@ -127,15 +127,18 @@ class FeatureMapExplainer(WhiteBoxExplainer):
         found = super()._arguments()
         return {**found, "conv_layer": None} if self._finds_layer else found
 
-    def _read(self, inputs: Structure, targets: Structure, endless: bool = False) -> Samples:
-        samples = super()._read(inputs, targets, endless)
+    def _request(
+        self, inputs: Structure, targets: Structure | None, endless: bool = False
+    ) -> Request:
+        request = super()._request(inputs, targets, endless)
         if self._finds_layer and isinstance(self.model, ModelView):
             # At each call: the model's owner may have changed its structure.
-            vars(self)["conv_layer"] = self.model.wrt_layer = last_feature_map(self.model, samples)
-        return samples
+            layer = last_feature_map(self.model, request.samples)
+            vars(self)["conv_layer"] = self.model.wrt_layer = layer
+        return request
 
 
-def _input(place: Place, rank: int) -> int:
+def _input(place: Source, rank: int) -> int:
     """Return which input has the positions of a feature map of that rank."""
     fitting = [i for i, tensor in enumerate(place.inputs) if tensor.shape.rank == rank]
     if len(fitting) != 1:
@@ -149,7 +152,7 @@ def _input(place: Place, rank: int) -> int:
     return fitting[0]
 
 
-def _channels_of_input(place: Place, rank: int) -> int:
+def _channels_of_input(place: Source, rank: int) -> int:
     return place.input_channel_axis % rank
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from xplique_sal._engine.recipe import Attribution, Place
+from xplique_sal._engine.recipe import Recipe, Source
 from xplique_sal.attributions.base import WhiteBoxExplainer
 
 
-class _TimesSource(Attribution):
+class _TimesSource(Recipe):
     """x·∂g/∂x."""
 
     needs_source = True
 
-    def combine(self, gradient: tf.Tensor, source: tf.Tensor, place: Place) -> tf.Tensor:
+    def combine(self, gradient: tf.Tensor, source: tf.Tensor, place: Source) -> tf.Tensor:
         """Return the product."""
         return gradient * tf.cast(source, gradient.dtype)
 
@@ -36,4 +36,4 @@ class GradientInput(WhiteBoxExplainer):
     Through Propagating Activation Differences", 2016, section 2.
     """
 
-    _attribution = _TimesSource()
+    _recipe = _TimesSource()

@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._data.samples import Batch, Samples
 from xplique_sal._data.structures import (
-    Explained,
     GradientModifier,
     Operator,
     Skeleton,
     Structure,
     leaves,
 )
-from xplique_sal._engine.recipe import Place, Points, Sampling
+from xplique_sal._engine.recipe import Points, PointsRecipe, Source
+from xplique_sal._engine.request import Explained
 from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._parameters import integer
 from xplique_sal._tracing.held import HeldCallable, weakly_referable
@@ -28,7 +27,7 @@ from xplique_sal.errors import InvalidParameterError
 _GAP = 0.05
 
 
-class _Path(Sampling):
+class _Path(PointsRecipe):
     """Points on the straight line from the baseline to the sample, both included."""
 
     needs_source = True
@@ -41,10 +40,10 @@ class _Path(Sampling):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells what is traced from what another attribution traces."""
+        """What tells what is traced from what another recipe traces."""
         return (*super().key, HeldCallable(self._baseline) if callable(self._baseline) else None)
 
-    def arguments(self, skeleton: Skeleton, count: int) -> list[np.ndarray]:
+    def own_settings(self, skeleton: Skeleton, count: int) -> list[np.ndarray]:
         """Return the baseline of each source, unless it is a function."""
         baseline = self._baseline
         if callable(baseline):
@@ -61,7 +60,7 @@ class _Path(Sampling):
         by_position = dict(zip(leaves(skeleton), given, strict=True))
         return [_as_array(by_position[position]) for position in range(count)]
 
-    def at(self, source: tf.Tensor, points: Points, place: Place) -> tf.Tensor:
+    def at(self, source: tf.Tensor, points: Points, place: Source) -> tf.Tensor:
         """Return (1 − α) baseline + α source, which is exact at both ends."""
         last = tf.cast(points.total - 1, tf.float32)
         alpha = points.per_row(tf.cast(points.numbers, tf.float32) / last, source)
@@ -72,7 +71,7 @@ class _Path(Sampling):
         is_end = (points.numbers == 0) | (points.numbers == points.total - 1)
         return tf.where(is_end, 0.5, 1.0) / tf.cast(points.total - 1, tf.float32)
 
-    def combine(self, gradient: tf.Tensor, source: tf.Tensor, place: Place) -> tf.Tensor:
+    def combine(self, gradient: tf.Tensor, source: tf.Tensor, place: Source) -> tf.Tensor:
         """Return (source − baseline) times the mean gradient."""
         source = tf.cast(source, tf.float32)
         return gradient * (source - self._of(source, place))
@@ -83,10 +82,10 @@ class _Path(Sampling):
         mass = tf.add_n([_sum(tf.abs(part)) for part in attributions])
         return tf.stack([total, mass, scores[:, 0] - scores[:, 1]], 1)
 
-    def _of(self, source: tf.Tensor, place: Place) -> tf.Tensor:
+    def _of(self, source: tf.Tensor, place: Source) -> tf.Tensor:
         """Return the baseline in a shape that broadcasts to that of the source."""
         if not callable(self._baseline):
-            baseline = place.arguments[place.position]
+            baseline = place.own[place.position]
             _check_shape(baseline.shape, source.shape[1:])
             return baseline
         baseline = tf.cast(call_with_autograph(self._baseline, source), tf.float32)
@@ -126,7 +125,7 @@ class IntegratedGradients(WhiteBoxExplainer):
 
     References
     ----------
-    Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks", 2017, sections 3 and 5.
+    Sundararajan, Taly and Yan, "Axiomatic Recipe for Deep Networks", 2017, sections 3 and 5.
     """
 
     def __init__(
@@ -152,7 +151,7 @@ class IntegratedGradients(WhiteBoxExplainer):
                 _as_array(part)
         self.steps = integer("steps", steps, 2, "The baseline and the sample are two of them.")
         self.baseline_value = baseline_value
-        self._attribution = _Path(self.steps, baseline_value)
+        self._recipe = _Path(self.steps, baseline_value)
         super().__init__(
             model,
             output_layer,
@@ -185,25 +184,18 @@ class IntegratedGradients(WhiteBoxExplainer):
         changes
             (N,), g(x) − g(b), to compare them with.
         """
-        samples = self._read(inputs, targets)
-        found: list[tf.Tensor] = []
-
-        def explain_batch(samples: Samples, batch: Batch) -> Explained:
-            explained = self._explain_batch(samples, batch)
-            assert explained.details is not None
-            found.append(explained.details)
-            return explained
-
-        size = self._rows_at_once(samples)
-        maps, _ = self._joined(samples, explain_batch, size, verbose)
-        total, _, change = tf.unstack(tf.concat(found, 0), axis=1)
+        request = self._request(inputs, targets)
+        results = [*self._results(request, self._rows_at_once(request), verbose)]
+        maps, _ = self._joined(request, results)
+        details = np.concatenate([explained.details for explained in results])
+        total, _, change = tf.unstack(tf.constant(details), axis=1)
         return maps, total - change, change
 
     def _warn(self, explained: Explained) -> None:
         super()._warn(explained)
         if explained.details is None or explained.rewiring is not None:
             return  # with a backprop modifier, they are no gradients that could be integrated
-        total, mass, change = np.asarray(explained.details).reshape(-1, 3).T
+        total, mass, change = explained.details.reshape(-1, 3).T
         share = np.divide(np.abs(total - change), mass, out=np.zeros_like(mass), where=mass > 0)
         if (share > _GAP).any():
             self._warn_once(

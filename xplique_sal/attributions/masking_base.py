@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._data.samples import Batch, Samples
-from xplique_sal._data.structures import Explained, Operator
-from xplique_sal._engine.masks import HiddenValue, Masks, Shown, look_behind
-from xplique_sal._engine.score_runner import Score, ScoreRun
+from xplique_sal._data.structures import Operator, Structure, leaves, pack, skeleton_of
+from xplique_sal._engine.masks import Filling, MaskedScores, Masks, scores_behind
+from xplique_sal._engine.score_runner import SettledScore
 from xplique_sal.attributions.base import BlackBoxExplainer
 
 
@@ -30,6 +29,8 @@ class MaskingExplainer(BlackBoxExplainer):
         What the method calls it.
     """
 
+    _shares_outputs = True
+
     def __init__(
         self,
         model: Any,
@@ -45,17 +46,16 @@ class MaskingExplainer(BlackBoxExplainer):
         super().__init__(
             model, batch_size, operator, output_layer=output_layer, output=output, logits=logits
         )
-        self._value = HiddenValue(value, value_name)
-        self._run_of = ScoreRun(self.model, self._operator, self._bound)
+        self._filling = Filling(value, value_name)
 
     @abc.abstractmethod
-    def _masks(self, samples: Samples, shape: tuple[int, ...], axes: tuple[int, ...]) -> Masks:
+    def _masks(self, seed: int, shape: tuple[int, ...], axes: tuple[int, ...]) -> Masks:
         """Return the masks of an input.
 
         Parameters
         ----------
-        samples
-            What is explained: one object for all batches of a call.
+        seed
+            Drawn for this call: the same for all of its batches.
         shape
             Of one sample, with length 1 on the channel axis of images and volumes.
         axes
@@ -63,7 +63,7 @@ class MaskingExplainer(BlackBoxExplainer):
         """
 
     @abc.abstractmethod
-    def _map(self, original: np.ndarray, shown: Iterator[Shown]) -> tf.Tensor:
+    def _map(self, original: np.ndarray, masked: Iterator[MaskedScores]) -> tf.Tensor:
         """Return maps of samples, from their scores as they are and behind each mask."""
 
     def _for_each_axis(self, length: int | tuple[int, ...]) -> int | tuple[int, ...]:
@@ -75,45 +75,25 @@ class MaskingExplainer(BlackBoxExplainer):
         # Without the samples' axis, and without the channels of images and volumes.
         return length if shape is None else (length,) * (len(shape) - (2 if len(shape) > 3 else 1))
 
-    def _explain_batch(self, samples: Samples, batch: Batch) -> Explained:
-        inputs = self._inputs(batch)
-        return self._explained(samples, batch, inputs, *self._run_of.score(samples, batch, inputs))
-
-    def _explain_outputs_of_batch(
-        self, samples: Samples, batch: Batch, outputs: np.ndarray | None
-    ) -> Explained:
-        inputs = self._inputs(batch)
-        return self._explained(
-            samples, batch, inputs, *self._run_of.outputs(samples, batch, inputs, outputs)
-        )
-
-    def _rows_at_once(self, samples: Samples) -> int | None:
-        if self._bound.is_searched:
-            return super()._rows_at_once(samples)
-        return self._run_of.rows_at_once(samples)
-
-    def _inputs(self, batch: Batch) -> list[tf.Tensor]:
-        return [self.model.cast(position, x) for position, x in enumerate(batch.inputs)]
-
-    def _explained(
-        self,
-        samples: Samples,
-        batch: Batch,
-        inputs: list[tf.Tensor],
-        score: Score,
-        original: np.ndarray,
-    ) -> Explained:
+    def explain_batch(
+        self, score: SettledScore, inputs: Structure, targets: Structure | None
+    ) -> Structure:
+        """Return the map of each input, from its scores behind masks."""
+        flat, skeleton = leaves(inputs), skeleton_of(inputs)
         maps = []
-        for position, x in enumerate(inputs):
+        for position, x in enumerate(flat):
             rank = x.shape.rank - 1
             channels = {self.model.channel_axis % (rank + 1) - 1} if rank > 2 else set()
             axes = tuple(axis for axis in range(rank) if axis not in channels)
             shape = tuple(1 if axis in channels else x.shape[axis + 1] for axis in range(rank))
-            masks = self._masks(samples, shape, axes)
-            samples.points = masks.count
-            value = self._value.within(x, self.model.channel_axis)
-            copies = self._run_of.copies_at_once(samples, batch.size, masks.count)
-            shown = look_behind(masks, copies, score, inputs, position, value)
-            maps.append(self._map(original, shown))
-        scores = tf.constant(original, tf.float32)
-        return Explained(maps, scores, one_by_one=self._run_of.one_by_one)
+            masks = self._masks(score.seed, shape, axes)
+            behind = scores_behind(
+                masks,
+                score.copies_at_once(masks.count),
+                lambda copies: score(pack(skeleton, copies)),
+                flat,
+                position,
+                self._filling.within(x, self.model.channel_axis),
+            )
+            maps.append(self._map(score.values, behind))
+        return pack(skeleton, maps)

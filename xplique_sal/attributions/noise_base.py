@@ -10,13 +10,13 @@ import tensorflow as tf
 
 from xplique_sal._data.structures import GradientModifier, Operator, Skeleton
 from xplique_sal._engine import noise as noises
-from xplique_sal._engine.recipe import Place, Points, Sampling
+from xplique_sal._engine.recipe import Points, PointsRecipe, Source
 from xplique_sal._engine.statistics import Mean, Statistic
 from xplique_sal._parameters import integer, number
 from xplique_sal.attributions.base import WhiteBoxExplainer
 
 
-class _Noise(Sampling):
+class _Noise(PointsRecipe):
     """Points at a normal distribution around each sample."""
 
     def __init__(
@@ -30,16 +30,16 @@ class _Noise(Sampling):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells what is traced from what another attribution traces."""
+        """What tells what is traced from what another recipe traces."""
         return (*super().key, self._relative)
 
-    def arguments(self, skeleton: Skeleton, count: int) -> list[np.ndarray]:
+    def own_settings(self, skeleton: Skeleton, count: int) -> list[np.ndarray]:
         """Return the seed and the deviation."""
         return [np.asarray(self._seed, np.int64), np.asarray(self._noise, np.float32)]
 
-    def at(self, source: tf.Tensor, points: Points, place: Place) -> tf.Tensor:
+    def at(self, source: tf.Tensor, points: Points, place: Source) -> tf.Tensor:
         """Return the source plus noise."""
-        seed, noise = place.arguments
+        seed, noise = place.own
         drawn = noises.normal(source, seed, points, place.position)
         deviation = points.per_row(tf.where(points.numbers < 0, 0.0, noise), source)
         if self._relative:
@@ -95,7 +95,7 @@ class NoiseExplainer(WhiteBoxExplainer):
         self.noise = number("noise", noise, remedy="Pass a standard deviation.")
         self.seed = noises.drawn_seed() if seed is None else integer("seed", seed, None)
         self.relative_noise = bool(relative_noise)
-        self._attribution = _Noise(
+        self._recipe = _Noise(
             self._statistic, self.nb_samples, self.noise, self.seed, self.relative_noise
         )
         super().__init__(

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._data.samples import Samples
 from xplique_sal._data.structures import Operator
-from xplique_sal._engine.masks import Masks, Shown, weighted_sum
+from xplique_sal._engine.masks import MaskedScores, Masks, weighted_sum
 from xplique_sal._parameters import lengths, lengths_for
 from xplique_sal.attributions.masking_base import MaskingExplainer
 from xplique_sal.errors import InvalidParameterError
@@ -90,7 +89,7 @@ class Occlusion(MaskingExplainer):
         given = {"patch_size": self._size, "patch_stride": self._stride}
         return {**super()._arguments(), **given}
 
-    def _masks(self, samples: Samples, shape: tuple[int, ...], axes: tuple[int, ...]) -> Masks:
+    def _masks(self, seed: int, shape: tuple[int, ...], axes: tuple[int, ...]) -> Masks:
         longest = [shape[axis] for axis in axes]
         sizes = lengths_for("patch_size", self._size, len(axes))
         if isinstance(self._size, int):
@@ -104,8 +103,8 @@ class Occlusion(MaskingExplainer):
         strides = lengths_for("patch_stride", self._stride, len(axes))
         return _Patches(shape, axes, sizes, strides)
 
-    def _map(self, original: np.ndarray, shown: Iterator[Shown]) -> tf.Tensor:
-        return tf.add_n([weighted_sum(original - scores, 1 - masks) for masks, scores in shown])
+    def _map(self, original: np.ndarray, masked: Iterator[MaskedScores]) -> tf.Tensor:
+        return tf.add_n([weighted_sum(original - scores, 1 - masks) for masks, scores in masked])
 
 
 class _Patches:

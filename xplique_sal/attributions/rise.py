@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._data.samples import Samples
 from xplique_sal._data.structures import Operator
-from xplique_sal._engine.masks import Masks, Shown, weighted_sum
+from xplique_sal._engine.masks import MaskedScores, Masks, weighted_sum
 from xplique_sal._parameters import integer, lengths, lengths_for, number
 from xplique_sal.attributions.masking_base import MaskingExplainer
 from xplique_sal.errors import InvalidParameterError
@@ -97,13 +95,9 @@ class Rise(MaskingExplainer):
             remedy="Pass the share of each mask that is kept.",
         )
         self.seed = None if seed is None else integer("seed", seed, 0)
-        #: What the masks of a call are drawn from, where the user gave no seed.
-        self._drawn: weakref.WeakKeyDictionary[Samples, Any] = weakref.WeakKeyDictionary()
 
-    def _masks(self, samples: Samples, shape: tuple[int, ...], axes: tuple[int, ...]) -> Masks:
-        seed = self.seed
-        if seed is None:
-            seed = self._drawn.setdefault(samples, np.random.SeedSequence().entropy)
+    def _masks(self, seed: int, shape: tuple[int, ...], axes: tuple[int, ...]) -> Masks:
+        seed = seed if self.seed is None else self.seed
         cells = list(shape)
         enlarged: Sequence[int] = []
         if len(shape) > 1:
@@ -117,13 +111,11 @@ class Rise(MaskingExplainer):
                 )
             for axis in enlarged:
                 cells[axis] = grid[axes.index(axis)]
-        return _Grids(
-            self.nb_samples, shape, cells, enlarged, self.preservation_probability, int(seed)
-        )
+        return _Grids(self.nb_samples, shape, cells, enlarged, self.preservation_probability, seed)
 
-    def _map(self, original: np.ndarray, shown: Iterator[Shown]) -> tf.Tensor:
+    def _map(self, original: np.ndarray, masked: Iterator[MaskedScores]) -> tf.Tensor:
         total, weight = tf.constant(0.0), tf.constant(0.0)
-        for masks, scores in shown:
+        for masks, scores in masked:
             total += weighted_sum(scores, masks)
             weight += tf.reduce_sum(masks, 0)
         return total / (weight + _EPSILON)

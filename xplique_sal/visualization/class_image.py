@@ -10,11 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from xplique_sal._data.arrange import arrange, with_batch_axis
-from xplique_sal._data.structures import Explained
+from xplique_sal._engine.request import Explained
 from xplique_sal._models.loss import Loss, weighted_sum
 from xplique_sal._models.traced import TracedModel
 from xplique_sal._models.view import ModelView
-from xplique_sal._tracing import programs
 from xplique_sal.attributions.base import WhiteBoxExplainer
 from xplique_sal.errors import (
     InvalidInputError,
@@ -253,9 +252,9 @@ def _ends_in_probabilities(view: ModelView, images: np.ndarray) -> bool:
         return f(x), f.activation is not None
 
     batch = (view.inputs.fixed_batch if view.inputs else None) or 1
-    signature = [tf.TensorSpec([batch, *images.shape[1:]], tf.float32)]
-    request = ("final activation", *view.key)
-    return bool(programs.program(view.model, request, forward, signature).facts)
+    specs = [tf.TensorSpec(images.shape[1:], tf.float32)]
+    program, _ = view.compiled(("final activation",), forward, specs, needed=batch)
+    return bool(program.facts)
 
 
 def _jitter_axes(view: ModelView, start: np.ndarray, jitter: int) -> list[int]:

@@ -1,0 +1,138 @@
+"""What an explainer asks of any sample, and what a program is told beside the samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal._data.outputs import check_classes
+from xplique_sal._data.structures import GradientModifier, Layout
+from xplique_sal._engine.recipe import PointsRecipe, Recipe
+from xplique_sal._engine.request import Request
+from xplique_sal._models.view import ModelView
+from xplique_sal._tracing.held import HeldCallable
+from xplique_sal.operators import ScoreFunction
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What an explainer asks of any sample: the way from f and g to a map.
+
+    Attributes
+    ----------
+    view
+        f.
+    score
+        g, and the check of its targets.
+    recipe
+        At which points gradients are taken, and what is made of them.
+    modifier
+        An elementwise function on that.
+    reducer
+        The name of a channel reduction.
+    """
+
+    view: ModelView
+    score: ScoreFunction
+    recipe: Recipe
+    modifier: GradientModifier | None
+    reducer: str | None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells a trace of this question from those of others about the same view."""
+        modifier = None if self.modifier is None else HeldCallable(self.modifier)
+        operator = HeldCallable(self.score.function)
+        return (operator, self.takes_outputs, modifier, self.reducer, *self.recipe.key)
+
+    @property
+    def takes_outputs(self) -> bool:
+        """Whether a target of the operator is an output, the largest where there is none."""
+        return self.score.check_targets is check_classes
+
+    def nb_sources(self, layout: Layout) -> int:
+        """Return how many things are differentiated to: layers of `wrt_layer`, or inputs."""
+        _, wrt = self.view.chosen_layers()
+        return len(wrt) or len(layout.input_specs)
+
+
+class Settings(NamedTuple):
+    """What a program takes beside samples: arrays on the host, tensors while it is traced.
+
+    They are arguments, not constants, so that no other value needs another trace. Their order is
+    that of the fields, here and nowhere else.
+
+    Attributes
+    ----------
+    outputs
+        The indices of the outputs to explain, (K,), by itself; empty for the operator's score.
+    own
+        The recipe's own.
+    first
+        The index of the first sample in the whole data.
+    begin, points
+        The points are those from `begin` up to, and not, `points`.
+    scored
+        The points whose scores are asked for.
+    scale
+        What the score is multiplied by before it is differentiated.
+    rows
+        How many rows the model may be given at once.
+    """
+
+    outputs: Sequence[Any]
+    own: Sequence[Any]
+    first: Any
+    begin: Any
+    points: Any
+    scored: Any
+    scale: Any
+    rows: Any
+
+    @classmethod
+    def of(cls, question: Question, request: Request) -> Settings:
+        """Return those of a call, for its first sample."""
+        recipe, layout = question.recipe, request.samples.layout
+        points = 1
+        scored: tuple[int, ...] = (-1,)
+        if isinstance(recipe, PointsRecipe):
+            points, scored = recipe.points, recipe.scored
+        skeleton = question.view.arrangement_of_maps(layout.for_user)
+        return cls(
+            outputs=[] if request.outputs is None else [np.zeros(0, np.int32)],
+            own=recipe.own_settings(skeleton, question.nb_sources(layout)),
+            first=np.int64(0),
+            # The sample itself is one point more, unless it is among the others.
+            begin=np.int32(-1 if request.with_scores and scored[0] < 0 else 0),
+            points=np.int32(points),
+            scored=np.asarray(scored, np.int32),
+            scale=np.float32(1),
+            rows=np.int32(1),
+        )
+
+    @property
+    def explained(self) -> tf.Tensor | None:
+        """The outputs to explain; ``None`` if it is the operator's score."""
+        return self.outputs[0] if self.outputs else None
+
+    @property
+    def specs(self) -> list[tf.TensorSpec]:
+        """The shapes and dtypes of `flat`."""
+        any_number = self._replace(outputs=[tf.TensorSpec([None], tf.int32) for _ in self.outputs])
+        return [
+            value if isinstance(value, tf.TensorSpec) else tf.TensorSpec(value.shape, value.dtype)
+            for value in any_number.flat
+        ]
+
+    @property
+    def flat(self) -> list[Any]:
+        """All of them, as a program takes them."""
+        return tf.nest.flatten(self)
+
+    def read(self, flat: Sequence[tf.Tensor]) -> Settings:
+        """Return the settings that a program was given flat."""
+        return tf.nest.pack_sequence_as(self, flat)
