@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import types
 import weakref
 
 import numpy as np
@@ -10,7 +11,6 @@ import tensorflow as tf
 from reference import central_differences, gradient, saliency
 
 from xplique_sal import Saliency
-from xplique_sal._models.loss import weighted_sum
 from xplique_sal._tracing.programs import trace_count
 from xplique_sal.errors import (
     InvalidInputError,
@@ -129,7 +129,7 @@ def cut(keras, model, layer):
 
 
 def explain(losses, model, x, **options):
-    return Saliency(model, operator=weighted_sum(losses), **options).explain_with_scores(x)
+    return Saliency(model, operator=WeightedSum(losses), **options).explain_with_scores(x)
 
 
 @pytest.mark.parametrize("filters", [1, [1], [0, 3], (2, 0, 1), np.array([3]), None])
@@ -213,6 +213,14 @@ def test_a_weighted_sum_of_all_kinds(keras, rng):
     np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-5 * expected.max())
 
 
+class HeldLevel(Loss):
+    def __init__(self, held):
+        self.held = held
+
+    def __call__(self, x, f):
+        return tf.reduce_mean(tf.square(x - self.held.value), axis=[1, 2, 3])
+
+
 def test_losses_are_values():
     assert LPNorm(6) == LPNorm(6.0) and hash(LPNorm(6)) == hash(LPNorm(6.0))
     assert LPNorm(6) != LPNorm(5) and LPNorm(2) != TotalVariation(2)
@@ -226,6 +234,13 @@ def test_losses_are_values():
     assert repr(LPNorm(2)) == "LPNorm(p=2.0)"
     assert WeightedSum([(LPNorm(), 1)]) == WeightedSum([(LPNorm(), 1.0)])
     assert WeightedSum([(LPNorm(), 1)]) != WeightedSum([(LPNorm(), 2)])
+
+
+def test_nothing_is_set_on_the_users_loss(keras, rng):
+    loss = Distance(np.zeros(1))
+    held = dict(vars(loss))
+    explain([(loss, 1.0)], network(keras), images(rng))
+    assert vars(loss) == held
 
 
 def test_equal_sums_are_traced_once(keras, rng):
@@ -263,6 +278,12 @@ def test_a_loss_that_changes_is_never_stale(keras, rng):
         loss.level[:] = level  # in place
         _, values = explain([(loss, 1.0)], model, x)
         np.testing.assert_allclose(values, np.square(x - level).mean((1, 2, 3)), rtol=1e-5)
+    loss.level = types.SimpleNamespace(value=0.0)
+    held = HeldLevel(loss.level)
+    for level in (0.0, 1.0):
+        loss.level.value = level  # inside of what it holds
+        _, values = explain([(held, 1.0)], model, x)
+        np.testing.assert_allclose(values, np.square(x - level).mean((1, 2, 3)), rtol=1e-5)
     builtin = LPNorm(2)
     _, first = explain([(builtin, 1.0)], model, x)
     builtin.p = 1.0
@@ -299,13 +320,13 @@ def test_neither_models_nor_losses_are_kept(keras, rng):
 
 @pytest.mark.parametrize("p", [0.5, 0, -1, float("nan"), "2", None, True])
 def test_what_is_no_norm_is_refused(p):
-    with pytest.raises(InvalidParameterError, match="`p` of at least 1"):
+    with pytest.raises(InvalidParameterError, match="`p` as a number of at least 1"):
         LPNorm(p)
 
 
 @pytest.mark.parametrize("beta", [0.5, 0, float("inf"), float("nan"), "2"])
 def test_what_is_no_variation_is_refused(beta):
-    with pytest.raises(InvalidParameterError, match="`beta` of at least 1"):
+    with pytest.raises(InvalidParameterError, match="`beta` as a finite number of at least 1"):
         TotalVariation(beta)
 
 
@@ -320,12 +341,12 @@ def test_what_is_no_filter_is_refused(filters):
 )
 def test_what_is_no_list_of_losses_is_refused(losses):
     with pytest.raises(InvalidParameterError, match=r"pairs \(loss, weight\)"):
-        weighted_sum(losses)
+        WeightedSum(losses)
 
 
 def test_weights_that_are_not_finite_are_refused():
     with pytest.raises(InvalidParameterError, match="finite weights"):
-        weighted_sum([(LPNorm(), float("inf"))])
+        WeightedSum([(LPNorm(), float("inf"))])
 
 
 class Scalar(Loss):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import abc
+import copy
+import functools
 import math
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,11 +14,94 @@ import numpy as np
 import tensorflow as tf
 
 from xplique_sal._data.outputs import per_output
-from xplique_sal._models.loss import LayerOutputs, Loss, WeightedSum
+from xplique_sal._data.structures import Structure, leaves
+from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._parameters import is_integer, number
-from xplique_sal.errors import InvalidInputError, InvalidTargetError
+from xplique_sal._tracing import keras_compat, layer_paths
+from xplique_sal.errors import (
+    InvalidInputError,
+    InvalidOperatorError,
+    InvalidParameterError,
+    InvalidTargetError,
+)
 
 __all__ = ["ActivationMaximization", "LPNorm", "Loss", "TotalVariation", "WeightedSum"]
+
+_PLAIN = (bool, int, float, str, bytes, type(None))
+
+
+class Loss(abc.ABC):
+    """A number for each image of a batch; a subclass says which.
+
+    Two losses are equal if they are of one class and have equal attributes, so that a loss that is
+    made anew finds the function that was compiled for the last one.
+
+    Examples
+    --------
+    >>> class Distance(Loss):
+    ...     def __init__(self, level):
+    ...         self.level = level
+    ...
+    ...     def __call__(self, x, f):
+    ...         return tf.reduce_mean(tf.square(x - self.level), axis=[1, 2, 3])
+    """
+
+    @abc.abstractmethod
+    def __call__(self, x: Any, f: Callable[[Any], Any]) -> Any:
+        """Return the loss of each image.
+
+        Parameters
+        ----------
+        x
+            The images (N, ...), as the model takes them.
+        f
+            A function from a layer of the model (its index, name or path, or the layer itself) to
+            the layer's output for x.
+
+        Returns
+        -------
+        losses
+            (N,).
+        """
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and _value(self) == _value(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))  # attributes may change
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({shown})"
+
+
+class LayerOutputs:
+    """What a loss gets as f: a layer's output, of a model that runs once for all of them.
+
+    Parameters
+    ----------
+    f
+        The model while it is traced.
+    x
+        The images.
+    """
+
+    def __init__(self, f: Any, x: Structure) -> None:
+        self._model_function = f
+        self._outputs = f.layers(x)
+
+    @tf.autograph.experimental.do_not_convert
+    def __call__(self, layer: Any) -> tf.Tensor:
+        """Return the output of a layer: given by index, name or path, or itself."""
+        return self._outputs(layer)
+
+    @tf.autograph.experimental.do_not_convert
+    def channel_axis(self, layer: Any = None) -> int:
+        """Return the channel axis of a layer's output; of the images for ``None``."""
+        if layer is None:
+            return self._model_function.channel_axis
+        found = layer_paths.find(self._model_function.view.model, layer)
+        return keras_compat.channel_axis(found.layer)
 
 
 class ActivationMaximization(Loss):
@@ -153,6 +240,54 @@ def _step(x: tf.Tensor, along: int, axes: Sequence[int]) -> tf.Tensor:
     return x[tuple(second)] - x[tuple(first)]
 
 
+class WeightedSum:
+    """The operator g(f, x, y) = Σ weight·loss(x, f's layers) of losses; y is not used.
+
+    It is a value: two sums are equal if their weights are and their losses were when they were
+    made. Later changes of a loss do not reach it.
+
+    Parameters
+    ----------
+    losses
+        Pairs (loss, weight).
+
+    Raises
+    ------
+    InvalidParameterError
+        If there are none, or not pairs of a `Loss` and a finite number.
+    """
+
+    def __init__(self, losses: Sequence[tuple[Loss, float]]) -> None:
+        self._terms = tuple((copy.copy(loss), weight) for loss, weight in _checked(losses))
+        #: What a compiled function is found again by: the sum itself may be gone by then.
+        self.trace_key = _Snapshot(
+            [(type(loss), _value(loss), weight) for loss, weight in self._terms]
+        )
+
+    @tf.autograph.experimental.do_not_convert
+    def __call__(self, f: Any, x: Structure, y: Structure = None) -> tf.Tensor:
+        """Return the weighted sum for each image, (N,)."""
+        outputs = LayerOutputs(f, x)
+        return tf.add_n(
+            [
+                weight * _per_sample(loss, call_with_autograph(loss, x, outputs))
+                for loss, weight in self._terms
+            ]
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WeightedSum) and self.trace_key == other.trace_key
+
+    def __hash__(self) -> int:
+        return hash(self.trace_key)
+
+    @property
+    def traced_parts(self) -> list[Any]:
+        """What a trace reads and the key does not tell: the losses' code, and held objects."""
+        code = [type(loss).__call__ for loss, _ in self._terms]
+        return [*code, *(part.value for part in self.trace_key.held if part.lives)]
+
+
 def checked_filters(filters: Any) -> tuple[int, ...] | None:
     """Return one filter index or several as a tuple.
 
@@ -181,3 +316,104 @@ def _one_image(x: Any, loss: Loss) -> tf.Tensor:
             "Subclass it, and choose one of them in `__call__`.",
         )
     return tf.convert_to_tensor(x)
+
+
+class _Snapshot:
+    """What losses were at one moment: numbers, names and arrays by value, all else held weakly."""
+
+    __slots__ = ("__weakref__", "parts")
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self.parts = tuple(parts)
+
+    @property
+    def lives(self) -> bool:
+        """Whether everything that is held weakly is still there."""
+        return all(part.lives for part in self.held)
+
+    @property
+    def held(self) -> list[_Same]:
+        """What is compared by identity."""
+        return [part for part in leaves(self.parts) if isinstance(part, _Same)]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Snapshot) and self.parts == other.parts
+
+    def __hash__(self) -> int:
+        return hash(self.parts)
+
+
+class _Same:
+    """A value that equals nothing but itself, held weakly where that can be."""
+
+    def __init__(self, value: Any) -> None:
+        self._identity = id(value)
+        try:
+            self._reference: Callable[[], Any] = weakref.ref(value)
+        except TypeError:
+            self._reference = functools.partial(_itself, value)
+
+    @property
+    def value(self) -> Any:
+        """The value; ``None`` if it is gone."""
+        return self._reference()
+
+    @property
+    def lives(self) -> bool:
+        """Whether the value is still there."""
+        return self.value is not None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.lives and self.value is other.value
+
+    def __hash__(self) -> int:
+        return self._identity
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _value(loss: Loss) -> Any:
+    return tuple((name, _comparable(value)) for name, value in sorted(vars(loss).items()))
+
+
+def _comparable(value: Any) -> Any:
+    """Return something that is hashable and equal for equal numbers, names and arrays."""
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, (list, tuple)):
+        return (type(value).__name__, *map(_comparable, value))
+    if isinstance(value, dict):
+        return ("dict", *((name, _comparable(part)) for name, part in value.items()))
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype != object:
+        return (value.shape, value.dtype.str, value.tobytes())
+    return _Same(value)
+
+
+def _checked(losses: Any) -> list[tuple[Loss, float]]:
+    try:
+        pairs = [(loss, float(weight)) for loss, weight in losses]
+    except (TypeError, ValueError):
+        pairs = []
+    if not pairs or not all(isinstance(loss, Loss) for loss, _ in pairs):
+        raise InvalidParameterError(
+            "losses as a list of pairs (loss, weight)",
+            repr(losses),
+            "Pass at least one, such as [(LPNorm(), 10.0)]; a loss of your own is a subclass of "
+            "`Loss`.",
+        )
+    if not all(math.isfinite(weight) for _, weight in pairs):
+        raise InvalidParameterError("finite weights of losses", repr(losses), "Correct them.")
+    return pairs
+
+
+def _per_sample(loss: Loss, values: Any) -> tf.Tensor:
+    values = tf.convert_to_tensor(values)
+    if values.shape.rank != 1:
+        raise InvalidOperatorError(
+            f"a loss for each image, (N,), from {loss!r}",
+            f"the shape {tuple(values.shape)}" if values.shape.rank is not None else "no rank",
+            "Reduce over all axes but the first.",
+        )
+    return tf.cast(values, tf.float32)

@@ -10,7 +10,7 @@ PACKAGE = Path(xplique_sal.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "maintainers" / "private_parts.md"
 PRIVATE = re.compile(r"_[a-z]\w*")
 #: What a named tuple offers, and an attribute that the package sets on losses of its own.
-NOT_OF_OTHERS = {"_replace", "_asdict", "_fields", "_make", "_weighted_sums"}
+NOT_OF_OTHERS = {"_replace", "_asdict", "_fields", "_make"}
 SOURCES = [path for path in PACKAGE.rglob("*.py") if "demo" not in path.parts]
 
 

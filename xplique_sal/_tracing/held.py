@@ -20,24 +20,30 @@ class HeldCallable:
     globals that they name. One that is made anew in a loop is no other for it. Other objects are
     compared by ``==``, and by what they hold: a trace has read it. Of a bound method, which is a
     new object at each access, both parts are compared.
+
+    An object that is made anew at each call may have a `trace_key`: a value that is compared in its
+    place, with `lives`; and `traced_parts`, what a trace reads beside it.
     """
 
     def __init__(self, target: Callable[..., Any]) -> None:
+        self._key = getattr(target, "trace_key", None)
         parts = (target.__self__, target.__func__) if inspect.ismethod(target) else (target,)
         self._parts = [weakref.ref(part) for part in parts]
         self._objects = [
             reference
             for reference, part in zip(self._parts, parts, strict=True)
-            if not isinstance(part, (types.FunctionType, functools.partial))
+            if self._key is None and not isinstance(part, (types.FunctionType, functools.partial))
         ]
         self.remember()
 
     def remember(self) -> None:
         """Remember what the callable is and holds now."""
         described = Description()
-        for reference in self._parts:
-            if (part := reference()) is not None:
-                described.add_callable(part)
+        parts: list[Any] = [part for reference in self._parts if (part := reference()) is not None]
+        if self._key is not None:
+            parts = [read for part in parts for read in part.traced_parts]
+        for part in parts:
+            described.add_callable(part)
         self._described = described
         self._models = [fingerprint_of(model) for model in described.models]
         described.models.clear()
@@ -45,6 +51,8 @@ class HeldCallable:
     @property
     def lives(self) -> bool:
         """Whether there can be another that equals it."""
+        if self._key is not None and not self._key.lives:
+            return False
         return self._described.is_valid and all(part() is not None for part in self._objects)
 
     @property
@@ -57,6 +65,7 @@ class HeldCallable:
             isinstance(other, HeldCallable)
             and self.lives
             and other.lives
+            and bool(self._key == other._key)
             and len(self._objects) == len(other._objects)
             and all(
                 _are_equal(mine(), others())

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from xplique_sal._data.arrange import arrange, with_batch_axis
 from xplique_sal._engine.request import Explained
-from xplique_sal._models.loss import Loss, weighted_sum
 from xplique_sal._models.traced import TracedModel
 from xplique_sal._models.view import ModelView
 from xplique_sal.attributions.base import WhiteBoxExplainer
@@ -21,6 +20,7 @@ from xplique_sal.errors import (
     InvalidParameterError,
     InvalidTargetError,
 )
+from xplique_sal.losses import Loss, WeightedSum
 from xplique_sal.visualization.ascent import (
     Adam,
     Best,
@@ -147,7 +147,7 @@ def visualize_class(
         logits = _ends_in_probabilities(view, start)
     score = _Gradient(model, output_layer, batch_size, output=output, logits=logits)
     losses = list(regularizers)
-    others = _Gradient(model, None, batch_size, weighted_sum(losses)) if losses else None
+    others = _Gradient(model, None, batch_size, WeightedSum(losses)) if losses else None
     objective = _Objective(score, others, l2, classes)
     ascent = Adam(learning_rate, steps) if optimizer is None else KerasAscent(optimizer, start)
     moves = random_shifts(start, classes, steps, _jitter_axes(view, start, jitter), jitter, seed)

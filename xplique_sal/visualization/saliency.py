@@ -14,13 +14,12 @@ import numpy as np
 from xplique_sal._data.arrange import arrange, with_batch_axis
 from xplique_sal._data.outputs import number_of_outputs
 from xplique_sal._data.structures import GradientModifier, Structure, leaves, pack, skeleton_of
-from xplique_sal._models.loss import Loss, weighted_sum
 from xplique_sal._models.view import ModelView
 from xplique_sal._tracing import keras_compat
 from xplique_sal._tracing.layer_paths import find
 from xplique_sal.attributions.saliency import Saliency
 from xplique_sal.errors import InvalidInputError, InvalidTargetError
-from xplique_sal.losses import checked_filters
+from xplique_sal.losses import Loss, WeightedSum, checked_filters
 
 
 def visualize_saliency(
@@ -132,7 +131,7 @@ def visualize_saliency_with_losses(
     """
     explainer = Saliency(
         model,
-        operator=weighted_sum(losses),
+        operator=WeightedSum(losses),
         reducer=None if keepdims else "max",
         wrt_layer=wrt_tensor,
         grad_modifier=grad_modifier,
