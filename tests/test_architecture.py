@@ -30,7 +30,7 @@ FLOORS = [
     {"demo"},
 ]
 #: Rooms that know arrays only. They are used from the package's `__init__` up.
-ARRAYS = {"plots", "segmentation", "zone_reading", "detection", "box_format", "localization"}
+ARRAYS = {"plots", "segmentation", "detection", "localization"}
 BELOW_ARRAYS = {"errors", "_parameters"}
 #: What methods may share: the bases of all and of families, and how their signatures are shown.
 SHARED_BY_METHODS = {"signatures"}
@@ -132,9 +132,7 @@ def test_rooms_are_few():
 def test_a_room_imports_only_from_lower_floors(name):
     others = {other for other in imports(MODULES[name]) if room(other) != room(name)}
     if room(name) in ARRAYS:
-        family = {"segmentation", "zone_reading"}, {"detection", "box_format"}
-        own = next((rooms for rooms in family if room(name) in rooms), set())
-        wrong = {other for other in others if room(other) not in BELOW_ARRAYS | own}
+        wrong = {other for other in others if room(other) not in BELOW_ARRAYS}
     else:
         wrong = {other for other in others if floor(other) >= floor(name)}
     assert not wrong, f"{name} imports {wrong}"

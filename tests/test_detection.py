@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from xplique_sal import Saliency
-from xplique_sal.box_format import FORMATS
-from xplique_sal.detection import box_targets, convert_boxes
+from xplique_sal.detection import FORMATS, box_targets, convert_boxes
 from xplique_sal.errors import InvalidInputError, InvalidParameterError, InvalidTargetError
 
 SIZE = (100, 200)  # height and width

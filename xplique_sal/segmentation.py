@@ -7,22 +7,17 @@ and know neither models nor explainers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from xplique_sal._parameters import integer, one_of
+from xplique_sal._parameters import integer, is_integer, one_of, optional
 from xplique_sal.errors import InvalidInputError, InvalidTargetError
-from xplique_sal.zone_reading import (
-    check_class,
-    in_channel,
-    load_ndimage,
-    neighbours,
-    predicted_masks,
-    read_masks,
-    read_pixels,
-    read_scores,
-)
+
+__all__ = ["class_zone", "common_border", "connected_zone", "separate_zones", "zone_border"]
+
+_CONNECTED = {4: np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]]), 8: np.ones((3, 3), int)}
 
 
 def class_zone(
@@ -58,9 +53,9 @@ def class_zone(
     InvalidTargetError
         If there is no such class, or it is predicted nowhere in one of the images.
     """
-    scores, restored = read_scores(predictions, channel_axis)
-    check_class(class_idx, scores.shape[-1])
-    mask = predicted_masks(scores, class_idx, threshold)
+    scores, restored = _read_scores(predictions, channel_axis)
+    _check_class(class_idx, scores.shape[-1])
+    mask = _predicted_masks(scores, class_idx, threshold)
     absent = ~mask.any((1, 2))
     if absent.any():
         raise InvalidTargetError(
@@ -68,7 +63,7 @@ def class_zone(
             f"none of it in image {int(absent.argmax())}",
             "Leave that image out, or choose a class that is there.",
         )
-    return restored(in_channel(mask, np.full(len(mask), class_idx), scores.shape[-1]))
+    return restored(_in_channel(mask, np.full(len(mask), class_idx), scores.shape[-1]))
 
 
 def connected_zone(
@@ -111,17 +106,17 @@ def connected_zone(
     ImportError
         If SciPy is not installed.
     """
-    structure = neighbours(connectivity)
-    ndimage = load_ndimage()
-    scores, restored = read_scores(predictions, channel_axis)
-    rows, columns = read_pixels(position, *scores.shape[:3])
+    structure = _neighbours(connectivity)
+    ndimage = _load_ndimage()
+    scores, restored = _read_scores(predictions, channel_axis)
+    rows, columns = _read_pixels(position, *scores.shape[:3])
     images = np.arange(len(scores))
     if class_idx is None:
         classes = scores[images, rows, columns].argmax(-1)
     else:
-        check_class(class_idx, scores.shape[-1])
+        _check_class(class_idx, scores.shape[-1])
         classes = np.full(len(scores), class_idx)
-    mask = predicted_masks(scores, classes, threshold)
+    mask = _predicted_masks(scores, classes, threshold)
     outside = ~mask[images, rows, columns]
     if outside.any():
         image = int(outside.argmax())
@@ -134,7 +129,7 @@ def connected_zone(
     for image, (row, column) in enumerate(zip(rows, columns, strict=True)):
         parts, _ = ndimage.label(mask[image], structure)
         mask[image] = parts == parts[row, column]
-    return restored(in_channel(mask, classes, scores.shape[-1]))
+    return restored(_in_channel(mask, classes, scores.shape[-1]))
 
 
 def separate_zones(
@@ -169,8 +164,8 @@ def separate_zones(
     InvalidInputError, InvalidTargetError, InvalidParameterError, ImportError
         As for `connected_zone`; also if no part has `min_size` pixels.
     """
-    structure = neighbours(connectivity)
-    ndimage = load_ndimage()
+    structure = _neighbours(connectivity)
+    ndimage = _load_ndimage()
     if np.ndim(predictions) != 3:
         raise InvalidInputError(
             "the model's output for one image, of shape (H, W, L)",
@@ -188,7 +183,7 @@ def separate_zones(
             "Lower `min_size`.",
         )
     masks = parts == kept[:, None, None]
-    zones = in_channel(masks, np.full(len(kept), class_idx), zone.shape[channel_axis])
+    zones = _in_channel(masks, np.full(len(kept), class_idx), zone.shape[channel_axis])
     return np.moveaxis(zones, -1, channel_axis)
 
 
@@ -205,7 +200,7 @@ def zone_border(
         Zeros and ones, (H, W, L) or (N, H, W, L), as `class_zone` and `connected_zone` return them.
     width
         How many pixels wide each side is: inside are the zone's pixels that others can be reached
-        from in `width` steps to one of eight neighbours, outside the pixels from which the zone
+        from in `width` steps to one of eight _neighbours, outside the pixels from which the zone
         can. The edge of the image is no border.
     part
         ``"both"``, ``"inner"`` or ``"outer"``; "both" is the sum of the others.
@@ -226,7 +221,7 @@ def zone_border(
     """
     one_of("part", part, ("both", "inner", "outer"))
     width = integer("width", width, remedy="It is in pixels.")
-    masks, restored = read_masks(zone, channel_axis)
+    masks, restored = _read_masks(zone, channel_axis)
     border = _borders(masks, width)
     without = ~border.any((1, 2, 3))
     if without.any():
@@ -274,7 +269,7 @@ def common_border(zone: Any, other: Any, width: int = 1, *, channel_axis: int = 
         If their shapes or `width` are wrong, or SciPy is not installed.
     """
     width = integer("width", width, remedy="It is in pixels.")
-    (masks, restored), (others, _) = (read_masks(array, channel_axis) for array in (zone, other))
+    (masks, restored), (others, _) = (_read_masks(array, channel_axis) for array in (zone, other))
     if masks.shape != others.shape:
         raise InvalidInputError(
             "two zones of one shape",
@@ -307,8 +302,127 @@ def common_border(zone: Any, other: Any, width: int = 1, *, channel_axis: int = 
 
 def _borders(masks: np.ndarray, width: int) -> np.ndarray:
     """Return 1 and −1 on both sides of the borders of masks (N, H, W, L), channel by channel."""
-    dilation = load_ndimage().binary_dilation
+    dilation = _load_ndimage().binary_dilation
     near = np.ones((1, 3, 3, 1), bool)
     inner = masks & dilation(~masks, near, iterations=int(width))
     outer = ~masks & dilation(masks, near, iterations=int(width))
     return inner.astype(np.float32) - outer.astype(np.float32)
+
+
+def _read_scores(
+    predictions: Any, channel_axis: int
+) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """Return predictions as (N, H, W, L), and a function that gives such an array their shape."""
+    one_of(
+        "channel_axis",
+        channel_axis,
+        (-1, -3),
+        "It is -3 where the model's output has its channels first, (N, L, H, W).",
+    )
+    scores = np.asarray(predictions)
+    if scores.dtype.name == "bfloat16":  # of which NumPy does not know that it is a number
+        scores = scores.astype(np.float32)
+    if scores.ndim not in (3, 4) or not scores.size:
+        raise InvalidInputError(
+            "an array of shape (H, W, L) or (N, H, W, L)",
+            f"the shape {scores.shape}",
+            "Pass the model's output, with a score for each class at each position.",
+        )
+    if scores.dtype.kind not in "biuf" or not np.isfinite(scores).all():
+        raise InvalidInputError(
+            "finite numbers", f"others, in an array of {scores.dtype}", "Check the model's output."
+        )
+    single = scores.ndim == 3
+    scores = np.moveaxis(scores[None] if single else scores, channel_axis, -1)
+
+    def restored(array: np.ndarray) -> np.ndarray:
+        array = np.ascontiguousarray(np.moveaxis(array, -1, channel_axis), np.float32)
+        return array[0] if single else array
+
+    return scores, restored
+
+
+def _read_masks(
+    zone: Any, channel_axis: int
+) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """Return zones as booleans (N, H, W, L), and the function of `_read_scores`."""
+    values, restored = _read_scores(zone, channel_axis)
+    if not ((values == 0) | (values == 1)).all():
+        raise InvalidTargetError(
+            "a zone of zeros and ones",
+            f"values from {values.min()} to {values.max()}",
+            "Make it by `class_zone` or `connected_zone`.",
+        )
+    return values.astype(bool), restored
+
+
+def _predicted_masks(scores: np.ndarray, classes: Any, threshold: float | None) -> np.ndarray:
+    """Return the masks (N, H, W) of one class, or of one class for each image.
+
+    See `segmentation.class_zone` for what a threshold does.
+    """
+    classes = np.broadcast_to(np.asarray(classes), len(scores))
+    if threshold is not None:
+        return scores[np.arange(len(scores)), ..., classes] > threshold
+    if scores.shape[-1] == 1:
+        raise InvalidInputError(
+            "the scores of several classes",
+            "one score at each position, which is always the largest",
+            "Pass a `threshold`: 0.5 for a sigmoid, 0 for its logit.",
+        )
+    return scores.argmax(-1) == classes[:, None, None]
+
+
+def _in_channel(masks: np.ndarray, classes: np.ndarray, nb_classes: int) -> np.ndarray:
+    """Return masks (N, H, W) as (N, H, W, L), each in the channel of its class."""
+    channels = np.arange(nb_classes) == classes[:, None, None, None]
+    return (masks[..., None] & channels).astype(np.float32)
+
+
+def _read_pixels(
+    position: Any, count: int, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row and the column of one pixel for each of some images, (N,) and (N,)."""
+    pixels = np.asarray(position)
+    if pixels.shape not in ((2,), (count, 2)) or pixels.dtype.kind not in "iu":
+        raise InvalidTargetError(
+            "a pixel as two integers, row and column, or one for each image, (N, 2)",
+            f"an array of shape {pixels.shape} and dtype {pixels.dtype}",
+            "Pass for instance position=(12, 30), or one such pair for each of the N images.",
+        )
+    pixels = np.broadcast_to(pixels, (count, 2))
+    outside = ((pixels < 0) | (pixels >= [height, width])).any(-1)
+    if outside.any():
+        row, column = pixels[outside.argmax()]
+        raise InvalidTargetError(
+            f"a pixel of an output of {height} rows and {width} columns",
+            f"row {row}, column {column}",
+            "Rows and columns are counted from 0, in the model's output, not in its input.",
+        )
+    return pixels[:, 0], pixels[:, 1]
+
+
+def _check_class(class_idx: Any, nb_classes: int) -> None:
+    """Refuse what is no index of a class."""
+    if not is_integer(class_idx) or not 0 <= class_idx < nb_classes:
+        raise InvalidTargetError(
+            f"a class index from 0 to {nb_classes - 1}",
+            repr(class_idx),
+            "Classes are counted from 0, along the last axis of the model's output.",
+        )
+
+
+def _neighbours(connectivity: Any) -> np.ndarray:
+    """Return which pixels of 3×3 are connected to the one in the middle."""
+    one_of(
+        "connectivity",
+        connectivity,
+        (4, 8),
+        "With 8, pixels that touch at a corner are connected; with 4, they are not.",
+    )
+    return _CONNECTED[connectivity]
+
+
+def _load_ndimage() -> Any:
+    """Import what labels connected parts and dilates masks."""
+    return optional("scipy.ndimage", "Connected zones and borders need", "segmentation")

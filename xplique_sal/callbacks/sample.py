@@ -15,7 +15,7 @@ from xplique_sal._data.structures import ModelInputs, Structure, leaves, pack, s
 from xplique_sal.errors import InvalidInputError
 
 
-def kept(structure: Structure) -> Structure:
+def copied(structure: Structure) -> Structure:
     """Return samples that stay as they are, whatever happens to where they came from.
 
     Raises
@@ -38,7 +38,7 @@ def kept(structure: Structure) -> Structure:
         return cached
     if isinstance(structure, (Mapping, list, tuple)):
         arranged = arrange(structure, None)
-        return pack(arranged.for_user, [kept(part) for part in arranged.flat])
+        return pack(arranged.for_user, [copied(part) for part in arranged.flat])
     if isinstance(structure, tf.Variable):
         return tf.identity(structure)
     if isinstance(structure, (int, float, np.generic)) or tf.is_tensor(structure):

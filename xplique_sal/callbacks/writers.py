@@ -89,7 +89,7 @@ class Log:
         self._writer.close()
 
 
-def albums(
+def writers(
     directory: str | os.PathLike[str] | None, log_dir: str | os.PathLike[str] | None, tag: str
 ) -> list[Any]:
     """Return what was asked for of the two."""
