@@ -127,6 +127,71 @@ def _written_arguments(
     return written
 
 
+def resources_behind(graph: Any) -> list[tf.Tensor]:
+    """Return the captured resources (variables, tables) that the outputs of a graph depend on.
+
+    One that is read for what nobody uses, as the seed of a dropout that is off, is none of them.
+    """
+    captures = {
+        inner.op.name: outer for outer, inner in graph.captures if inner.dtype == tf.resource
+    }
+    definition = graph.as_graph_def()
+    library = {function.signature.name: function for function in definition.library.function}
+    names = list(captures)
+    wanted = [output.name for output in graph.outputs if output is not None]
+    behind = _arguments_behind(wanted, definition.node, names, library)
+    return [captures[names[position]] for position in sorted(behind)]
+
+
+def _arguments_behind(
+    wanted: Iterable[str], nodes: Iterable[Any], arguments: list[str], library: dict[str, Any]
+) -> set[int]:
+    """Return the positions of the arguments that some tensors of a function depend on."""
+    position = {name: index for index, name in enumerate(arguments)}
+    by_name = {node.name: node for node in nodes}
+    found: set[int] = set()
+    seen: set[str] = set()
+    waiting = list(wanted)
+    while waiting:
+        tensor = waiting.pop()
+        name = tensor.partition(":")[0]
+        if tensor in seen:
+            continue
+        seen.add(tensor)
+        if name in position:
+            found.add(position[name])
+            continue
+        node = by_name[name]
+        inputs = [source for source in node.input if not source.startswith("^")]
+        number = tensor.rpartition(":")[2]
+        output = int(number) if number.isdigit() else 0
+        waiting += [inputs[place] for place in _inputs_behind(node, len(inputs), output, library)]
+    return found
+
+
+def _inputs_behind(node: Any, count: int, output: int, library: dict[str, Any]) -> set[int]:
+    """Return the positions of the inputs of an op that one of its outputs depends on."""
+
+    def behind(attribute: str, outputs: set[int]) -> set[int]:
+        function = library[node.attr[attribute].func.name]
+        wanted = [function.ret[function.signature.output_arg[place].name] for place in outputs]
+        arguments = [argument.name for argument in function.signature.input_arg]
+        return _arguments_behind(wanted, function.node_def, arguments, library)
+
+    if node.op in CALLS:
+        return behind("f", {output})
+    if node.op in ("If", "StatelessIf"):
+        branches = behind("then_branch", {output}) | behind("else_branch", {output})
+        return {0} | {place + 1 for place in branches}
+    if node.op in ("While", "StatelessWhile"):
+        needed, before = behind("cond", {0}) | {output}, set[int]()
+        while needed != before:
+            before = needed
+            needed = needed | behind("body", needed)
+        return needed
+    return set(range(count))
+
+
 def bytes_per_sample() -> int:
     """Return the size of all tensors of the graph that is being traced, for one sample.
 

@@ -20,6 +20,7 @@ from xplique_sal._tracing.held import HeldCallable
 from xplique_sal._tracing.restoring import (
     attributes_restored,
     changed_variables,
+    depends_on,
     values_restored,
 )
 from xplique_sal._tracing.wrapping import TRACING
@@ -40,22 +41,24 @@ class Program:
     facts
         What the Python function reported besides its tensors.
     has_state
-        Whether the graph changes variables of the model. They get their values back after each
-        call.
+        Whether what the graph returns depends on variables that it changes. What it changes gets
+        its value back after each call in any case.
     """
+
+    #: Held while variables are not what the user has left them as, whichever program changed them.
+    _changing = threading.RLock()
 
     def __init__(self, function: Any, facts: Any) -> None:
         self._function = function
         self.facts = facts
         self._state = changed_variables(function)
-        self.has_state = bool(self._state)
-        self._lock = threading.Lock()
+        self.has_state = depends_on(function, self._state)
 
     def __call__(self, *tensors: Any) -> Any:
         """Run the graph on flat tensors and return what the Python function returned."""
         if not self._state:
             return self._function(*tensors)
-        with self._lock, values_restored(self._state):
+        with self._changing, values_restored(self._state):
             return self._function(*tensors)
 
 

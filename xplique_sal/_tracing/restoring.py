@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from xplique_sal._tracing import keras_compat
 from xplique_sal._tracing.description import PLAIN
-from xplique_sal._tracing.graphs import written_resources
+from xplique_sal._tracing.graphs import resources_behind, written_resources
 from xplique_sal.errors import InvalidModelError
 
 
@@ -63,6 +63,17 @@ def changed_variables(function: Any) -> list[tf.Variable]:
             )
         state.append(by_handle[id(resource)])
     return state
+
+
+def depends_on(function: Any, variables: Sequence[tf.Variable]) -> bool:
+    """Tell whether what a traced function returns depends on one of some variables."""
+    if not variables:
+        return False
+    try:
+        behind = {id(resource) for resource in resources_behind(function.graph)}
+    except (AttributeError, KeyError, IndexError, TypeError):  # a graph that is written otherwise
+        return True
+    return any(id(variable.handle) in behind for variable in variables)
 
 
 @contextlib.contextmanager
