@@ -710,3 +710,116 @@ def test_targets_that_end_before_an_endless_dataset(keras):
     assert len(next(maps)) == 4
     with pytest.raises(InvalidTargetError, match="as many targets"):
         next(maps)
+
+
+# --- as Keras takes them -------------------------------------------------------------------------
+
+
+def with_a_column(keras):
+    inputs = [keras.Input((1,), name="a"), keras.Input((2,), name="b")]
+    hidden = keras.layers.Dense(5, activation="tanh")(keras.layers.Concatenate()(inputs))
+    return keras.Model(inputs, keras.layers.Dense(OUTPUTS)(hidden))
+
+
+@pytest.mark.parametrize("form", ["array", "list", "dataset", "batched dataset"])
+def test_columns_are_inputs_of_one_feature(keras, form):
+    model = with_a_column(keras)
+    inputs = {"a": X[:, 0], "b": X[:, 1:]}
+    given = (inputs, Y) if form != "list" else ({"a": X[:, 0].tolist(), "b": X[:, 1:]}, Y)
+    if "dataset" in form:
+        dataset = tf.data.Dataset.from_tensor_slices(given)
+        given = (dataset.batch(4) if "batched" in form else dataset,)
+    maps = Saliency(model, batch_size=3).explain(*given)
+    expected = Saliency(model).explain([X[:, :1], X[:, 1:]], Y)
+    assert_maps(maps["a"], expected[0].numpy())
+    assert_maps(maps["b"], expected[1].numpy())
+
+
+@pytest.mark.parametrize("form", ["array", "dataset", "batched dataset", "whole batches"])
+def test_grey_images_without_their_channel(keras, form):
+    grey = IMAGES[..., :1]
+    model = functional(keras, grey)
+    given = (grey[..., 0], Y)
+    if form != "array":
+        dataset = tf.data.Dataset.from_tensor_slices(given)
+        given = (dataset if form == "dataset" else dataset.batch(7, form == "whole batches"),)
+    assert_maps(Saliency(model).explain(*given), expected(model, grey))
+
+
+def test_one_grey_image_without_its_batch_axis_is_not_taken_for_columns(keras):
+    with pytest.raises(InvalidInputError, match=r"inputs\[None\]"):
+        Saliency(functional(keras, IMAGES[..., :1])).explain(IMAGES[0, ..., :1], 1)
+    open_size = keras.Sequential(
+        [keras.Input((None, None, 1)), keras.layers.GlobalAveragePooling2D()]
+    )
+    with pytest.raises(InvalidInputError, match=r"inputs\[None\]"):
+        Saliency(open_size).explain(IMAGES[0, ..., :1])
+
+
+@pytest.mark.parametrize("structure", [dict, list])
+@pytest.mark.parametrize("batched", [True, False])
+def test_several_inputs_of_a_subclassed_model_that_was_called(keras, structure, batched):
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(OUTPUTS, activation="tanh")
+
+        def call(self, x):
+            a, b = x.values() if isinstance(x, dict) else x
+            return self.dense(a) + self.dense(b)
+
+    def packed(a, b):
+        return {"a": a, "b": b} if structure is dict else (a, b)
+
+    model = Subclassed()
+    model(packed(X, X) if structure is dict else [X, X])
+    dataset = tf.data.Dataset.from_tensor_slices((packed(X, 2 * X), Y))
+    maps = Saliency(model, batch_size=3).explain(dataset.batch(4) if batched else dataset)
+    reference = Saliency(model).explain(packed(X, 2 * X), Y)
+    for part in ("a", "b") if structure is dict else (0, 1):
+        assert_maps(maps[part], reference[part].numpy())
+
+
+def of_texts(keras):
+    vectorize = keras.layers.TextVectorization(max_tokens=8)
+    vectorize.adapt(["a b c d e"])
+    inputs = keras.Input((), dtype="string")
+    embedded = keras.layers.Embedding(8, 3, mask_zero=True, name="embedding")(vectorize(inputs))
+    return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.LSTM(4)(embedded)))
+
+
+def test_maps_of_shorter_texts_are_padded_by_zeros(keras):
+    model = of_texts(keras)
+    texts = np.array(["a b c d e", "b c", "c", "a b"])
+    maps = Saliency(model, wrt_layer="embedding", batch_size=2).explain(texts, 1).numpy()
+    assert maps.shape == (4, 5, 3)
+    together = Saliency(model, wrt_layer="embedding", batch_size=None).explain(texts, 1)
+    np.testing.assert_allclose(maps, together, rtol=1e-4, atol=1e-6)
+    assert not maps[2:, 2:].any()
+    assert maps[3, :2].all()
+    batches = Saliency(model, wrt_layer="embedding", batch_size=2).iter_explain(texts, 1)
+    assert [batch.shape[1] for batch in batches] == [5, 2]
+
+
+def test_maps_of_images_of_several_sizes_are_refused(keras):
+    model = keras.Sequential(
+        [keras.Input((None, None, 2)), keras.layers.Conv2D(3, 1), keras.layers.GlobalMaxPooling2D()]
+    )
+    dataset = tf.data.Dataset.from_generator(
+        lambda: [IMAGES[:1], IMAGES[:1, :3]],
+        output_signature=tf.TensorSpec([None, None, None, 2]),
+    )
+    with pytest.raises(InvalidInputError, match=r"\(4, 5, 1\), \(3, 5, 1\).*iter_explain"):
+        Saliency(model).explain(dataset, 1)
+    assert [m.shape[1] for m in Saliency(model).iter_explain(dataset, 1)] == [4, 3]
+
+
+@pytest.mark.parametrize("kind", ["None", "SciPy", "KerasTensor"])
+def test_what_is_no_array_is_named(keras, kind):
+    if kind == "SciPy":
+        given = pytest.importorskip("scipy.sparse").csr_matrix(X)
+    else:
+        given = keras.Input((WIDTH,)) if kind == "KerasTensor" else None
+    message = {"None": "got None", "SciPy": "toarray", "KerasTensor": "symbolic tensor"}[kind]
+    with pytest.raises(InvalidInputError, match=message):
+        Saliency(functional(keras)).explain(given, 1)

@@ -34,7 +34,7 @@ def arrange(inputs: Structure, model_inputs: ModelInputs | None) -> Arrangement:
     InvalidInputError
         If their number or their names are not the model's.
     """
-    if model_inputs is None:
+    if model_inputs is None or _is_free(model_inputs):
         inputs = _numbers_as_arrays(inputs)
         return Arrangement(leaves(inputs), skeleton_of(inputs), skeleton_of(inputs))
     names = [spec.name for spec in model_inputs.specs]
@@ -96,6 +96,11 @@ def with_batch_axis(array: Any, rank: int | None) -> Any:
         )
     has_axis = given == rank + 1 if rank is not None else given > 1 and array.shape[0] == 1
     return array if has_axis else array[np.newaxis]
+
+
+def _is_free(model_inputs: ModelInputs) -> bool:
+    """Tell whether a model takes several inputs as its `call` likes: it is subclassed."""
+    return len(model_inputs.specs) > 1 and all(spec.dtype is None for spec in model_inputs.specs)
 
 
 def _keys(model_inputs: ModelInputs) -> list[str]:

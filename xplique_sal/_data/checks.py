@@ -36,17 +36,19 @@ def check_input(shape: Sequence[int | None], dtype: tf.DType, spec: InputSpec) -
     if spec.shape is None:
         if not 2 <= len(shape) <= 5:
             raise InvalidInputError(
-                f"inputs of shape {_SHAPES}{where}", f"the shape {shape}", _rank_remedy(shape, 2)
+                f"inputs of shape {_SHAPES}{where}",
+                f"the shape {shape}",
+                _rank_remedy(shape, (None, None)),
             )
         return tf.TensorSpec(shape[1:], dtype)
     if len(shape) != len(spec.shape):
         raise InvalidInputError(
             f"inputs of the model's shape {_shown(spec.shape)}{where}",
             f"the shape {shape}",
-            _rank_remedy(shape, len(spec.shape)),
+            _rank_remedy(shape, spec.shape),
         )
     wanted = spec.shape[1:]
-    if any(None not in pair and pair[0] != pair[1] for pair in zip(shape[1:], wanted, strict=True)):
+    if not _agree(shape[1:], wanted):
         raise InvalidInputError(
             f"inputs of the model's shape {_shown(spec.shape)}{where}",
             f"the shape {_shown(shape)}",
@@ -83,6 +85,22 @@ def check_computed(inputs: Any) -> None:
 
 def _is_of_keras(value: Any) -> bool:
     return any(base.__name__ == "KerasTensor" for base in type(value).__mro__)
+
+
+def lacks_last_axis(shape: Sequence[int | None], spec: InputSpec) -> bool:
+    """Tell whether a last axis of length one is left out, which Keras takes as well.
+
+    So are columns (N,) of a table, and grey images (N, H, W). `shape` has its batch axis.
+    """
+    wanted = spec.shape
+    if wanted is None or spec.dtype is None or len(shape) + 1 != len(wanted) or wanted[-1] != 1:
+        return False
+    is_one_sample = len(shape) > 1 and _agree(shape, wanted[1:])
+    return _agree(shape[1:], wanted[1:-1]) and not is_one_sample
+
+
+def _agree(shape: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+    return all(None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True))
 
 
 def check_finite(array: Any, start: int, spec: InputSpec) -> None:
@@ -137,11 +155,14 @@ def as_array(value: Any, spec: InputSpec) -> Any:
     InvalidInputError
     """
     where = f" for the input {spec.name!r}" if spec.name else ""
-    if isinstance(value, (tf.RaggedTensor, tf.SparseTensor)) or value is None:
+    if value is None:
+        raise InvalidInputError(f"an array{where}", "None", "Pass the samples to explain.")
+    if isinstance(value, (tf.RaggedTensor, tf.SparseTensor)) or hasattr(value, "toarray"):
         raise InvalidInputError(
             f"a dense array{where}",
             f"a {type(value).__name__}",
-            "Convert it: `to_tensor()` of a ragged tensor, `tf.sparse.to_dense` of a sparse one.",
+            "Convert it: `to_tensor()` of a ragged tensor, `tf.sparse.to_dense` of a sparse one, "
+            "`toarray()` of a matrix of SciPy.",
         )
     if isinstance(value, (tf.Tensor, tf.Variable)):
         if not hasattr(value, "numpy"):
@@ -229,6 +250,10 @@ def is_batched(
             possible = {
                 batched for batched in (True, False) if rank + (not batched) == len(spec.shape)
             }
+            if lacks_last_axis(given.shape, spec) and not _is_one(given.shape, spec):
+                possible = {True}
+            elif lacks_last_axis((None, *given.shape), spec):
+                possible = {False}
         if not possible:
             wanted = _SHAPES if spec.shape is None else _shown(spec.shape)
             raise InvalidInputError(
@@ -255,6 +280,11 @@ def is_batched(
     return readings.pop()
 
 
+def _is_one(shape: Sequence[int | None], spec: InputSpec) -> bool:
+    """Tell whether an element is one sample of the model, all of it declared."""
+    return None not in shape and spec.shape is not None and _agree(shape, spec.shape[1:])
+
+
 def no_samples() -> InvalidInputError:
     """Return the error for inputs without samples."""
     return InvalidInputError("at least one sample", "none", "Check how the inputs were selected.")
@@ -272,9 +302,11 @@ def wrong_number(
     )
 
 
-def _rank_remedy(shape: Sequence[int | None], wanted: int) -> str:
-    if len(shape) + 1 == wanted:
+def _rank_remedy(shape: Sequence[int | None], wanted: Sequence[int | None]) -> str:
+    if len(shape) + 1 == len(wanted) and _agree(shape, wanted[1:]):
         return "A single sample needs a batch axis: inputs[None]."
+    if len(shape) + 1 == len(wanted) and _agree(shape[1:], wanted[1:-1]):
+        return "A last axis is missing: inputs[..., None] for one channel, or one feature."
     return "Reshape the inputs; the first axis counts samples."
 
 

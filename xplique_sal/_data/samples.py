@@ -19,9 +19,12 @@ from xplique_sal._data.checks import (
     common_length,
     dtype_of,
     is_batched,
+    lacks_last_axis,
     no_samples,
     wrong_number,
 )
+from xplique_sal._data.pipeline import changes_at_each_pass, number_of_samples
+from xplique_sal._data.streams import as_dataset
 from xplique_sal._data.structures import (
     InputSpec,
     Labels,
@@ -81,6 +84,10 @@ class Samples(abc.ABC):
         Shape and dtype of each input and each target, without the batch axis.
     count
         The number of samples, if it is known.
+    nb_expected
+        The same, where it is told by how a dataset was made; for a progress bar.
+    changes_order
+        Whether another pass would give them in another order.
     declared_batch
         The only batch size that the model says it takes, if it takes no other.
     """
@@ -91,6 +98,8 @@ class Samples(abc.ABC):
     input_specs: list[tf.TensorSpec]
     target_specs: list[tf.TensorSpec]
     count: int | None
+    nb_expected: int | None
+    changes_order: bool = False
     declared_batch: int | None = None
 
     @property
@@ -128,13 +137,14 @@ class ArraySamples(Samples):
         self.for_model, self.for_user = arrangement.for_model, arrangement.for_user
         specs = _specs(model, len(arrangement.flat))
         self._inputs = [
-            as_array(array, spec) for array, spec in zip(arrangement.flat, specs, strict=True)
+            _with_last_axis(as_array(array, spec), spec)
+            for array, spec in zip(arrangement.flat, specs, strict=True)
         ]
         self.input_specs = [
             check_input(array.shape, dtype_of(array), spec)
             for array, spec in zip(self._inputs, specs, strict=True)
         ]
-        self.count = common_length(self._inputs)
+        self.count = self.nb_expected = common_length(self._inputs)
         for array, spec in zip(self._inputs, specs, strict=True):
             if type(array) is np.ndarray:
                 for start in range(0, len(array), step := _rows(array)):
@@ -211,10 +221,12 @@ class DatasetSamples(Samples):
             arrangement.flat[:] = [_batched(part) for part in arrangement.flat]
             specs = [_batched(part) for part in specs]
         self.input_specs = [
-            check_input(part.shape, part.dtype, spec)
+            check_input(_full_shape(part.shape, spec), part.dtype, spec)
             for part, spec in zip(arrangement.flat, self._specs, strict=True)
         ]
         self.target_specs = [tf.TensorSpec(part.shape[1:], part.dtype) for part in specs]
+        self.nb_expected = number_of_samples(dataset, self._is_batched)
+        self.changes_order = changes_at_each_pass(dataset)
         cardinality = int(dataset.cardinality())
         self.is_endless = cardinality == tf.data.INFINITE_CARDINALITY
         self.count = cardinality if cardinality >= 0 and not self._is_batched else None
@@ -230,7 +242,8 @@ class DatasetSamples(Samples):
         """Return the inputs of the first sample, with their batch axis."""
         for element in self._dataset.take(1):
             inputs = arrange(self._read_one(element)[0], self._model).flat
-            return [part[:1] if self._is_batched else part[tf.newaxis] for part in inputs]
+            rows = [part[:1] if self._is_batched else part[tf.newaxis] for part in inputs]
+            return [_with_last_axis(*pair) for pair in zip(rows, self._specs, strict=True)]
         raise no_samples()
 
     def _chosen(self, targets: Structure) -> Structure:
@@ -256,7 +269,10 @@ class DatasetSamples(Samples):
         # One batch is read while another is explained: how far ahead is memory, not speed.
         for element in dataset.prefetch(1):
             inputs, targets = self._read_one(element)
-            arrays = arrange(inputs, self._model).flat
+            arrays = [
+                _with_last_axis(array, spec)
+                for array, spec in zip(arrange(inputs, self._model).flat, self._specs, strict=True)
+            ]
             count = common_length(arrays)
             for array, spec in zip(arrays, self._specs, strict=True):
                 check_finite(array, start, spec)
@@ -298,7 +314,8 @@ def read_samples(
     Parameters
     ----------
     inputs
-        An array or tensor, a list, tuple or dict of them, or a `tf.data.Dataset`.
+        An array or tensor, a list, tuple or dict of them, a `tf.data.Dataset`, or what yields
+        batches: Keras's `PyDataset` and `Sequence`, a generator.
     targets
         As an operator takes them: arrays as long as the inputs, one integer for all, or ``None``.
     model
@@ -311,6 +328,7 @@ def read_samples(
     InvalidInputError, InvalidTargetError
     """
     check_computed(inputs)
+    inputs = as_dataset(inputs)
     if isinstance(inputs, tf.data.Dataset):
         return DatasetSamples(inputs, targets, model, labels)
     return ArraySamples(inputs, targets, model, labels)
@@ -319,9 +337,27 @@ def read_samples(
 def concatenate(parts: Sequence[Sequence[tf.Tensor | None]]) -> list[tf.Tensor | None]:
     """Join the results of batches: each a flat list of tensors, or of ``None`` throughout."""
     return [
-        None if column[0] is None else column[0] if len(column) == 1 else tf.concat(column, 0)
+        None if column[0] is None else column[0] if len(column) == 1 else _joined(column)
         for column in zip(*parts, strict=True)
     ]
+
+
+def _joined(parts: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Put maps behind each other; those of shorter texts or series are padded by zeros."""
+    shapes = list(dict.fromkeys(tuple(part.shape[1:]) for part in parts))
+    if len(shapes) > 1:
+        longest = max(shape[0] for shape in shapes)
+        if len(shapes[0]) > 2 or len({shape[1:] for shape in shapes}) > 1:
+            raise InvalidInputError(
+                "maps of one size, which make one tensor",
+                f"batches with maps of the sizes {', '.join(map(str, shapes[:5]))}",
+                "Take them batch by batch, by `iter_explain`, or give all samples one size.",
+            )
+        parts = [
+            tf.pad(part, [[0, 0], [0, longest - part.shape[1]], *[[0, 0]] * (len(part.shape) - 2)])
+            for part in parts
+        ]
+    return tf.concat(parts, 0)
 
 
 def padded(array: Any, size: int) -> np.ndarray:
@@ -331,7 +367,17 @@ def padded(array: Any, size: int) -> np.ndarray:
 
 
 def _specs(model: ModelInputs | None, count: int) -> Sequence[InputSpec]:
-    return model.specs if model is not None else [InputSpec("", None, None)] * count
+    if model is not None and len(model.specs) == count:
+        return model.specs
+    return [InputSpec("", None, None)] * count
+
+
+def _full_shape(shape: Sequence[int | None], spec: InputSpec) -> tuple[int | None, ...]:
+    return (*shape, 1) if lacks_last_axis(shape, spec) else tuple(shape)
+
+
+def _with_last_axis(array: Any, spec: InputSpec) -> Any:
+    return array[..., np.newaxis] if lacks_last_axis(array.shape, spec) else array
 
 
 def _rows(array: np.ndarray) -> int:

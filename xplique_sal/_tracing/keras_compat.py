@@ -17,7 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from xplique_sal._data.structures import InputSpec, ModelInputs, Structure
+from xplique_sal._data.structures import InputSpec, ModelInputs, Structure, skeleton_of
 from xplique_sal.errors import InvalidModelError
 
 #: Names that `compile`, `fit` and TensorFlow's object tracking set on a model or a layer.
@@ -221,8 +221,8 @@ def call(layer: Any, inputs: Structure) -> Any:
 def inputs_of(layer: Any) -> ModelInputs | None:
     """Return what a model says about its inputs, or ``None`` if it says nothing.
 
-    A subclassed model that was called once knows the shape of that call, of which only the rank
-    is taken.
+    A subclassed model that was called once knows the shapes of that call, of which only the ranks
+    are taken.
     """
     tensors = _attribute(layer, "inputs")
     if tensors:
@@ -243,9 +243,25 @@ def inputs_of(layer: Any) -> ModelInputs | None:
         return None
     with contextlib.suppress(Exception):  # a user's own `get_build_config` may do anything
         shape = layer.get_build_config()["input_shape"]
-        if all(size is None or isinstance(size, int) for size in shape):
-            return ModelInputs((InputSpec("inputs", (None,) * len(shape), None),), 0, None)
+        ranks = _ranks(shape)
+        named = [("inputs", ranks)]
+        if isinstance(ranks, dict):
+            named = [(str(key), ranks[key]) for key in sorted(ranks)]
+        elif not isinstance(ranks, int):
+            named = [(f"inputs[{index}]", rank) for index, rank in enumerate(ranks)]
+        if all(isinstance(rank, int) for _, rank in named):
+            specs = tuple(InputSpec(name, (None,) * rank, None) for name, rank in named)
+            return ModelInputs(specs, skeleton_of(ranks), None)
     return None
+
+
+def _ranks(shape: Any) -> Any:
+    """Return the rank of a shape, or of each shape in a structure of them."""
+    if isinstance(shape, dict):
+        return {key: _ranks(part) for key, part in shape.items()}
+    if all(size is None or isinstance(size, int) for size in shape):
+        return len(shape)
+    return type(shape)(map(_ranks, shape))
 
 
 def _attribute(layer: Any, name: str) -> Any:

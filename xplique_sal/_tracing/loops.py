@@ -15,7 +15,12 @@ _SMALL = 4096
 
 
 def is_small(layout: Layout) -> bool:
-    """Tell whether samples are so small that their batches are looped over inside the graph."""
+    """Tell whether samples are so small that their batches are looped over inside the graph.
+
+    Texts are not: the batches of a loop must have maps of one size.
+    """
+    if any(spec.dtype == tf.string for spec in layout.input_specs):
+        return False
     sizes = [spec.shape.num_elements() for spec in layout.specs]
     return None not in sizes and sum(sizes) <= _SMALL
 
