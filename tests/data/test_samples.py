@@ -823,3 +823,50 @@ def test_what_is_no_array_is_named(keras, kind):
     message = {"None": "got None", "SciPy": "toarray", "KerasTensor": "symbolic tensor"}[kind]
     with pytest.raises(InvalidInputError, match=message):
         Saliency(functional(keras)).explain(given, 1)
+
+
+# --- order, and progress --------------------------------------------------------------------------
+
+
+def test_a_dataset_that_is_shuffled_anew_is_warned_of(keras):
+    explainer = Saliency(functional(keras))
+    shuffled = slices().shuffle(COUNT).batch(3)
+    for call in (explainer.explain, Saliency(functional(keras)).explain_with_scores):
+        with pytest.warns(UserWarning, match="shuffled anew.*with_samples=True"):
+            call(shuffled)
+    with pytest.warns(UserWarning, match="shuffled anew"):
+        list(Saliency(functional(keras)).iter_explain(shuffled))
+    explainer.explain(slices().shuffle(COUNT, reshuffle_each_iteration=False).batch(3))
+
+
+@pytest.mark.parametrize("form", ["shuffled", "batched", "arrays", "without targets"])
+def test_maps_with_their_samples(keras, form):
+    model = functional(keras)
+    given = {
+        "shuffled": (slices().shuffle(COUNT).batch(4),),
+        "batched": (batches(),),
+        "arrays": (X, Y),
+        "without targets": (X,),
+    }[form]
+    seen = []
+    for x, y, maps in Saliency(model, batch_size=3).iter_explain(*given, with_samples=True):
+        assert (y is None) == (form == "without targets")
+        chosen = np.asarray(model(x)).argmax(1) if y is None else y
+        assert_maps(maps, expected(model, x, chosen))
+        seen.extend(np.asarray(x).tolist())
+    assert sorted(seen) == sorted(X.tolist())
+
+
+@pytest.mark.parametrize("kind", ["batched", "filtered", "generator", "arrays"])
+def test_a_progress_bar_ends_its_line_and_knows_the_number_of_samples(keras, kind, capsys):
+    given = {
+        "batched": (batches(),),
+        "filtered": (slices().filter(lambda x, y: True),),
+        "generator": (iter([(X, Y)]),),
+        "arrays": (X, Y),
+    }[kind]
+    Saliency(functional(keras), batch_size=2).explain(*given, verbose=1)
+    shown = capsys.readouterr().out
+    assert f"{COUNT}/{COUNT}" in shown
+    assert shown.endswith("\n")
+    assert ("Unknown" in shown) <= (kind in ("filtered", "generator"))

@@ -36,11 +36,9 @@ def as_dataset(inputs: Structure) -> Structure:
 
 
 def _is_sequence_of_batches(inputs: Any) -> bool:
-    """Tell Keras's own datasets, which say so by the names of their classes, from arrays."""
-    return any(
-        kind.__name__ in ("PyDataset", "Sequence") and "keras" in kind.__module__
-        for kind in type(inputs).__mro__
-    )
+    """Tell Keras's own datasets, which are told when an epoch ends, from what is like an array."""
+    names = {kind.__name__ for kind in type(inputs).__mro__}
+    return bool(names & {"PyDataset", "Sequence"}) and hasattr(inputs, "on_epoch_end")
 
 
 def _streamed(elements: Callable[[], Iterator[Any]], number: int | None) -> tf.data.Dataset:

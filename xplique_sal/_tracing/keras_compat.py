@@ -379,6 +379,13 @@ def progress_bar(total: int | None) -> Any:
         return None
 
 
+def end_progress_bar(bar: Any, total: int) -> None:
+    """End the line of a progress bar after `total` samples, where it did not expect so many."""
+    if bar.target != total:
+        bar.target = total
+        bar.update(total, finalize=True)
+
+
 def is_batch_normalization(layer: Any) -> bool:
     """Tell whether a layer is Keras's own batch normalisation, as it comes."""
     return _is_own(layer, "BatchNormalization")

@@ -14,8 +14,15 @@ import tensorflow as tf
 
 from xplique_sal import grad_modifiers, operators
 from xplique_sal._data.outputs import check_classes
-from xplique_sal._data.samples import Batch, DatasetSamples, concatenate, read_samples
-from xplique_sal._data.structures import GradientModifier, Operator, Structure, leaves, pack
+from xplique_sal._data.samples import Batch, DatasetSamples, Samples, concatenate, read_samples
+from xplique_sal._data.structures import (
+    GradientModifier,
+    Labels,
+    Operator,
+    Structure,
+    leaves,
+    pack,
+)
 from xplique_sal._data.targets import LabelsOfOutput
 from xplique_sal._engine import reducers
 from xplique_sal._engine.batch_size import BatchSize
@@ -268,13 +275,25 @@ class BlackBoxExplainer(abc.ABC):
     __call__ = explain
 
     @final
-    def iter_explain(self, inputs: Structure, targets: Structure | None = None) -> Iterator[Any]:
+    def iter_explain(
+        self, inputs: Structure, targets: Structure | None = None, *, with_samples: bool = False
+    ) -> Iterator[Any]:
         """Return an iterator over the explanations of each batch, in order.
 
         It holds no more than a few batches, for any number of samples. The parameters, the
         errors and, batch by batch, the result are those of `explain`.
+
+        Parameters
+        ----------
+        with_samples
+            Yield (x, y, explanations), with the inputs and targets of the batch (y is ``None``
+            where there are none): of a dataset that is shuffled anew at each pass, the only way to
+            know what a map belongs to.
         """
-        return self._maps_by_batch(self._request(inputs, targets, endless=True))
+        request = self._request(inputs, targets, endless=True)
+        if not with_samples:
+            self._warn_of_order(request.samples)
+        return self._maps_by_batch(request, with_samples)
 
     @final
     def explain_with_scores(
@@ -365,6 +384,8 @@ class BlackBoxExplainer(abc.ABC):
                 "one that repeats for ever",
                 "Take a number of elements, dataset.take(n), or use `iter_explain`.",
             )
+        if not endless:
+            self._warn_of_order(samples)
         if not self.model.is_built:
             self.model.build(samples.first(), samples.for_model)
         return Request(samples)
@@ -376,21 +397,34 @@ class BlackBoxExplainer(abc.ABC):
         return self._scores.rows_at_once(request)
 
     def _results(self, request: Request, size: int | None, verbose: int = 0) -> Iterator[Explained]:
+        return (explained for _, explained in self._by_batch(request, size, verbose))
+
+    def _by_batch(
+        self, request: Request, size: int | None, verbose: int = 0
+    ) -> Iterator[tuple[Batch, Explained]]:
         """Yield what is asked, batch by batch of at most `size` samples: the only loop there is."""
-        samples = request.samples
-        bar = keras_compat.progress_bar(samples.count) if verbose else None
+        samples, done = request.samples, 0
+        bar = keras_compat.progress_bar(samples.nb_expected) if verbose else None
         merge = self._bound.is_searched or (size is not None and size != self.batch_size)
         for batch in samples.batches(request.needed_batch or size, merge):
             for part in self._bound.parts(request, batch):
                 explained = self._bound.within_memory(request, part, self._explain_batch)
                 self._warn(explained)
+                done += part.size
                 if bar is not None:
                     bar.add(part.size)
-                yield explained
+                yield part, explained
+        if bar is not None:
+            keras_compat.end_progress_bar(bar, done)
 
-    def _maps_by_batch(self, request: Request) -> Iterator[Any]:
-        for explained in self._results(request, self._bound.rows(request.samples)):
-            yield self._packed(request, explained.maps)
+    def _maps_by_batch(self, request: Request, with_samples: bool) -> Iterator[Any]:
+        for batch, explained in self._by_batch(request, self._bound.rows(request.samples)):
+            maps = self._packed(request, explained.maps)
+            if with_samples:
+                x, y = request.samples.layout.packed([*batch.inputs, *batch.targets])
+                yield x, y.values if isinstance(y, Labels) else y, maps
+            else:
+                yield maps
             request.programs.clear()  # the model's owner may have changed it meanwhile
 
     def _joined(self, request: Request, results: Sequence[Explained]) -> tuple[Any, tf.Tensor]:
@@ -401,6 +435,15 @@ class BlackBoxExplainer(abc.ABC):
 
     def _packed(self, request: Request, maps: Sequence[tf.Tensor | None]) -> Any:
         return pack(self.model.arrangement_of_maps(request.samples.for_user), maps)
+
+    def _warn_of_order(self, samples: Samples) -> None:
+        if samples.changes_order:
+            self._warn_once(
+                "The dataset is shuffled anew at each pass, so that nobody knows to which sample a "
+                "map belongs. Take samples and maps together, by `iter_explain(dataset, "
+                "with_samples=True)`, or shuffle once: shuffle=False where the dataset is made, "
+                "reshuffle_each_iteration=False, or `cache()` behind the shuffle."
+            )
 
     def _warn(self, explained: Explained) -> None:
         if explained.activation == "Softmax":
