@@ -68,7 +68,7 @@ class TracedModel:
         self._at = at
         self.unmoved: dict[int, tf.Tensor] = {}
         self._explained, self._wrt_calls = view.chosen_layers()
-        self.rewirer = Rewirer(view.rule) if view.rule is not None else None
+        self.rewirer = Rewirer(view.rules) if view.rules is not None else None
         self._graph: Any = None
         self.wrt: list[tf.Tensor] = []
         self.explained: tf.Tensor | None = None
@@ -129,10 +129,12 @@ class TracedModel:
         seen = [*layers, *(call.layer for call in self._wrt_calls)]
         unique = list({id(layer): layer for layer in seen}.values())
         rewired = contextlib.nullcontext() if self.rewirer is None else self.rewirer.forward(model)
+        rules = self.view.rules
+        own_gradients = self._tape is not None and not (rules and rules.needs_every_op)
         with (
             wrapping.TRACING,
             rewired,
-            equivalents.replacing_layers(model, self.view.fold_batch_norm, self._tape is not None),
+            equivalents.replacing_layers(model, self.view.fold_batch_norm, own_gradients),
             wrapping.calls_passed_through(unique, see),
         ):
             output = invoke(model, pack(for_model, flat))

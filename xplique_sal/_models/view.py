@@ -15,7 +15,6 @@ from xplique_sal._models.outputs import check_choice
 from xplique_sal._models.rules import rectifiers
 from xplique_sal._models.traced import TracedModel
 from xplique_sal._tracing import keras_compat, layer_paths, programs, wrapping
-from xplique_sal._tracing.held import HeldCallable
 from xplique_sal._tracing.layer_paths import LayerCall
 from xplique_sal._tracing.programs import Program, TraceFailed
 from xplique_sal.errors import InvalidModelError, InvalidParameterError, XpliqueSalError
@@ -37,7 +36,7 @@ class ModelView:
     wrt_layer
         A layer, or a list of layers, whose outputs are differentiated to instead of the inputs.
     backprop_modifier
-        A rule for the gradient of rectifiers.
+        A rule for the gradient of rectifiers, or a `RuleSet`.
     fold_batch_norm
         Compute batch normalisation inside the convolution before it.
     """
@@ -60,7 +59,7 @@ class ModelView:
         self.output = output
         self.logits = bool(logits)
         self.wrt_layer = wrt_layer
-        self.rule = rectifiers.resolve(backprop_modifier)
+        self.rules = rectifiers.resolve(backprop_modifier)
         self.fold_batch_norm = bool(fold_batch_norm)
         # Raises now if the layers are there to be looked up, else when the model has been built.
         if self.is_built:
@@ -83,10 +82,8 @@ class ModelView:
         explained, wrt = self.chosen_layers()
         calls = tuple((id(call.layer), call.call) for call in wrt)
         layer = None if explained is None else (id(explained.layer), explained.call)
-        rule = None
-        if self.rule is not None:
-            rule = HeldCallable(getattr(self.rule, "function", self.rule))
-        return (layer, calls, self.output, self.logits, self.fold_batch_norm, rule)
+        rules = () if self.rules is None else self.rules.key
+        return (layer, calls, self.output, self.logits, self.fold_batch_norm, *rules)
 
     @property
     def inputs(self) -> ModelInputs | None:
@@ -228,7 +225,7 @@ class ModelView:
 
         specs = [tf.TensorSpec(tensor.shape[1:], tensor.dtype) for tensor in flat]
         program, size = self.compiled(("forward", for_user), forward, specs, likely=len(flat[0]))
-        if self.rule is None:
+        if self.rules is None:
             return program(*flat)
 
         def backward(*tensors: tf.Tensor) -> tuple[list[tf.Tensor], None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -64,6 +64,33 @@ def nodes_called(op: tf.Operation) -> list[Any]:
     known = library(op.graph, [op])
     called = functions_called(op.node_def)
     return [node for name in called for node, _ in nodes(known, name, op.type)]
+
+
+def on_the_way(sources: Sequence[tf.Tensor], output: tf.Tensor) -> list[tf.Operation]:
+    """Return the ops through which a gradient flows from `output` to `sources`."""
+    reaches = {tensor.op.name: True for tensor in sources}
+    order: list[tf.Operation] = []
+    stack: list[tuple[tf.Operation, bool]] = [(output.op, False)]
+    while stack:
+        op, done = stack.pop()
+        if done:
+            reaches[op.name] = any(reaches.get(tensor.op.name) for tensor in gradient_inputs(op))
+            if reaches[op.name]:
+                order.append(op)
+        elif op.name not in reaches:
+            reaches[op.name] = False
+            stack.append((op, True))
+            stack += [(tensor.op, False) for tensor in gradient_inputs(op)]
+    return order
+
+
+def gradient_inputs(op: tf.Operation) -> list[tf.Tensor]:
+    """Return the inputs of an op to which a gradient flows."""
+    if op.type == "StopGradient":
+        return []
+    return [
+        tensor for tensor in op.inputs if tensor.dtype.is_floating or tensor.dtype == tf.variant
+    ]
 
 
 #: Ops that read a resource without changing it.

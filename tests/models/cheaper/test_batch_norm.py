@@ -101,7 +101,7 @@ def assert_same(model, x, y, **options):
 
 def folded_graph(model):
     spec = tf.TensorSpec([None, *model.inputs[0].shape[1:]], model.inputs[0].dtype)
-    with equivalents.replacing_layers(model, fold_batch_norm=True, differentiated=False):
+    with equivalents.replacing_layers(model, fold_batch_norm=True, own_gradients=True):
         return tf.function(lambda x: model(x, training=False)).get_concrete_function(spec).graph
 
 

@@ -44,7 +44,7 @@ def ops_of_gradient(model):
         return tape.gradient(y, x)
 
     spec = tf.TensorSpec([None, *model.inputs[0].shape[1:]], tf.float32)
-    with equivalents.replacing_layers(model, fold_batch_norm=True, differentiated=True):
+    with equivalents.replacing_layers(model, fold_batch_norm=True, own_gradients=True):
         graph = gradient.get_concrete_function(spec).graph
     types = [op.type for op in graph.get_operations()]
     return {name: types.count(name) for name in types}

@@ -46,7 +46,9 @@ class _Normalization(NamedTuple):
         return self.center - mean * self.scale
 
 
-def folded(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+def folded(
+    own_gradients: bool, layer: Any, original: Callable[..., Any], args: Any, kwargs: Any
+) -> Any:
     """Return the output of a call of a batch normalisation, folded while it is being traced.
 
     Where a layer normalises anything but the output of a convolution, s·x + b is computed.
@@ -57,7 +59,7 @@ def folded(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> 
     if parts is None:
         return original(*args, **kwargs)
     normalization = _Normalization(*parts)
-    convolved = _into_convolution(normalization)
+    convolved = _into_convolution(normalization, own_gradients)
     if convolved is not None:
         return convolved
     x, axis, _, scale, _ = normalization
@@ -65,7 +67,7 @@ def folded(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> 
     last = len(x.shape) - 1
     if axis != last:
         scale, offset = (_on_axis(v, axis, last) for v in (scale, offset))
-    elif last == 3 and x.dtype == tf.float32:
+    elif own_gradients and last == 3 and x.dtype == tf.float32:
         return affine(x, scale, offset)
     return x * scale + offset
 
@@ -94,7 +96,7 @@ def _on_axis(vector: tf.Tensor, axis: int, last: int) -> tf.Tensor:
     return tf.reshape(vector, shape)
 
 
-def _into_convolution(normalization: _Normalization) -> tf.Tensor | None:
+def _into_convolution(normalization: _Normalization, own_gradients: bool) -> tf.Tensor | None:
     """Return s·x + b as a convolution, if a convolution made x and nothing else uses it."""
     x, axis, scale = normalization.x, normalization.axis, normalization.scale
     bias = None
@@ -125,10 +127,11 @@ def _into_convolution(normalization: _Normalization) -> tf.Tensor | None:
         "data_format": data_format,
         **padding,
     }
-    if op.type == "Conv2D":
+    if op.type == "Conv2D" and own_gradients:
         convolved = convolve(image, kernel, _zeros(image, op, padding), attributes)
     else:
-        convolved = tf.raw_ops.DepthwiseConv2dNative(input=image, filter=kernel, **attributes)
+        convolution = getattr(tf.raw_ops, op.type)
+        convolved = convolution(input=image, filter=kernel, **attributes)
     result = tf.nn.bias_add(convolved, normalization.offset(bias), data_format=data_format)
     result.set_shape(x.shape)  # without an op, which TensorFlow could not fuse into a kernel
     return result

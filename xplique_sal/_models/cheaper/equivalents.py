@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from xplique_sal._tracing import keras_compat, wrapping
 
 
 @contextlib.contextmanager
-def replacing_layers(model: Any, fold_batch_norm: bool, differentiated: bool) -> Iterator[None]:
+def replacing_layers(model: Any, fold_batch_norm: bool, own_gradients: bool) -> Iterator[None]:
     """Compute layers of a model that runs in this block in the cheapest way that is known.
 
     Parameters
@@ -22,17 +23,18 @@ def replacing_layers(model: Any, fold_batch_norm: bool, differentiated: bool) ->
         What runs.
     fold_batch_norm
         Whether batch normalisation is folded.
-    differentiated
-        Whether there will be a gradient: without one, TensorFlow's own ops are as cheap.
+    own_gradients
+        Whether to take ways with a gradient of their own. Without a gradient TensorFlow's ops are
+        as cheap, and a rule may be for one of them.
     """
     ways: dict[int, Callable[..., Any]] = {}
     layers = []
     for layer in keras_compat.all_layers(model) if keras_compat.is_layer(model) else ():
         if fold_batch_norm and keras_compat.is_batch_normalization(layer):
-            ways[id(layer)] = batch_norm.folded
-        elif differentiated and keras_compat.is_swish(layer):
+            ways[id(layer)] = functools.partial(batch_norm.folded, own_gradients)
+        elif own_gradients and keras_compat.is_swish(layer):
             ways[id(layer)] = _swish
-        elif differentiated and keras_compat.is_average_of_image(layer):
+        elif own_gradients and keras_compat.is_average_of_image(layer):
             ways[id(layer)] = _average
         else:
             continue

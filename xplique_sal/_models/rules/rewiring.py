@@ -1,10 +1,10 @@
-"""Making a gradient follow a rule at every rectifier of a model, without touching the model.
+"""Making a gradient follow rules at the operations of a model, without touching the model.
 
 While a gradient is being traced, the gradient functions that TensorFlow has registered for the
-rectifier ops are replaced, for this thread, by ones that ask the rule. That reaches rectifiers in
-nested and subclassed models, branches, loops, recurrent cells and recomputed blocks alike, because
-every one of them is differentiated by looking its op up. What is not differentiated that way is
-found by reading the graph afterwards, and is an error: a rule that silently gives the plain
+types of ops that have a rule are replaced, for this thread, by ones that ask it. That reaches ops
+in nested and subclassed models, branches, loops, recurrent cells and recomputed blocks alike,
+because every one of them is differentiated by looking its op up. What is not differentiated that
+way is found by reading the graph afterwards, and is an error: a rule that silently gives the plain
 gradient would be a wrong map.
 """
 
@@ -20,8 +20,7 @@ import tensorflow as tf
 
 from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._models.rules import coverage
-from xplique_sal._models.rules.coverage import SLOPES
-from xplique_sal._models.rules.rectifiers import Rectifier, Rule
+from xplique_sal._models.rules.rule_set import RuleSet, Step, Unit, gradients_of
 from xplique_sal._tracing import keras_compat, wrapping
 from xplique_sal.errors import NothingRewiredError
 
@@ -52,43 +51,43 @@ class Rewiring(NamedTuple):
 
 
 class Rewirer:
-    """The rule at work during one trace.
+    """A rule set at work during one trace.
 
     Parameters
     ----------
-    rule
-        What replaces the derivative of each rectifier.
+    rules
+        What replaces the derivatives.
 
     Attributes
     ----------
     done
-        What the rule did, once it has been at work.
+        What the rules did, once they have been at work.
     """
 
-    def __init__(self, rule: Rule) -> None:
-        self._rule = rule
+    def __init__(self, rules: RuleSet) -> None:
+        self._rules = rules
         self._model_ops: set[tuple[int, str]] = set()
         self._other_ops: set[tuple[int, str]] = set()
-        self._units: dict[tuple[int, str], Rectifier] = {}
+        self._units: dict[tuple[int, str], Unit] = {}
         self._reached: set[tuple[int, str]] = set()
-        self._gates: set[tuple[int, str]] = set()
+        self._exempt: set[tuple[int, str]] = set()
+        self._paused = False
         self.done: Rewiring | None = None
 
     @contextlib.contextmanager
     def forward(self, model: Any) -> Iterator[None]:
-        """Run a model in this block: what it adds to the graph follows the rule."""
+        """Run a model in this block: what it adds to the graph follows the rules."""
         graph = tf.compat.v1.get_default_graph()
         before = {op.name for op in graph.get_operations()}
         units = []
         if keras_compat.is_layer(model):
             units = [
-                layer
-                for layer in keras_compat.all_layers(model)
-                if keras_compat.is_composite_rectifier(layer)
+                layer for layer in keras_compat.all_layers(model) if self._rules.is_unit(layer)
             ]
         with (
-            wrapping.functions_inlined(call_with_autograph, _only_convolves),
+            wrapping.functions_inlined(call_with_autograph, self._only_convolves),
             wrapping.calls_passed_through(units, self._as_unit),
+            _recorded_in_full(self._rules.rules),
         ):
             yield
         self._model_ops |= {
@@ -96,32 +95,20 @@ class Rewirer:
         }
 
     def _as_unit(self, layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Run a rectifier layer of several ops so that its gradient is asked for once.
+        unit = self._rules.unit(layer, original, args, kwargs)
+        self._units[_key(unit.output.op)] = unit
+        return unit.output
 
-        Its output is made of one op that follows the rule, a leaky ReLU of slope 1, on a tensor of
-        which the value is y and the gradient goes to x unchanged.
-        """
-        x = tf.convert_to_tensor(args[0])
-        y = original(x, *args[1:], **kwargs)
-        unit = tf.raw_ops.LeakyRelu(
-            features=tf.stop_gradient(y) + (x - tf.stop_gradient(x)), alpha=1.0
-        )
-
-        def backward(g: tf.Tensor) -> tf.Tensor:
-            with _gradients_replaced(SLOPES, lambda plain, op, *gs: plain(op, *gs)):
-                with tf.GradientTape() as tape:
-                    tape.watch(x)
-                    again = original(x, *args[1:], **kwargs)
-                return tape.gradient(again, x, output_gradients=g)
-
-        self._units[_key(unit.op)] = Rectifier(x, y, 1.0, backward)
-        return unit
+    def _only_convolves(self, graph: Any) -> bool:
+        """Tell whether a function holds nothing but a convolution, for which there is no rule."""
+        types = {op.type for op in graph.get_operations()}
+        return types <= _CONVOLVING and not types & set(self._rules.rules)
 
     @contextlib.contextmanager
     def backward(
         self, sources: Sequence[tf.Tensor], scores: tf.Tensor, explained: tf.Tensor
     ) -> Iterator[None]:
-        """Differentiate `scores` to `sources` in this block, under the rule.
+        """Differentiate `scores` to `sources` in this block, under the rules.
 
         Parameters
         ----------
@@ -133,7 +120,8 @@ class Rewirer:
         Raises
         ------
         NothingRewiredError
-            If no rectifier was reached, or one that is there was not.
+            If no operation with a rule was reached, or one that is there was not; if there is one
+            that the rules do not cover.
         """
         graph = tf.compat.v1.get_default_graph()
         self._other_ops = {
@@ -141,78 +129,92 @@ class Rewirer:
             for op in graph.get_operations()
             if (id(graph), op.name) not in self._model_ops
         }
-        found = coverage.between(sources, scores, explained, self._model_ops)
-        if found.composite:
+        found = coverage.between(sources, scores, explained, self._model_ops, self._rules)
+        if found.refused:
             raise NothingRewiredError(
                 "rectifiers that TensorFlow runs as one op, or layers of Keras",
-                f"{found.composite}, made of several",
+                f"{found.refused}, made of several",
                 "Use the layer `ReLU`, `LeakyReLU`, `PReLU` or `ELU` for it.",
+            )
+        if found.uncovered is not None:
+            raise NothingRewiredError(
+                f"a rule for every operation on the way: {', '.join(sorted(self._rules.rules))}",
+                f"{found.uncovered.name!r} of the type {found.uncovered.type!r}",
+                "Give the type a rule, or name it among those that keep their derivative.",
             )
         if found.compiled:
             # Before anything is differentiated: the function would keep the rule for everybody.
             raise _unreached([found.compiled])
-        with _gradients_replaced(SLOPES, self._gradient):
+        with _gradients_replaced(self._rules.rules, self._gradient):
             yield
-        missing = self._missing(found.rectifiers)
+        missing = self._missing(found.ruled)
         if missing:
             raise _unreached(missing)
-        rewired = len(self._reached - self._gates)
+        rewired = len(self._reached - self._exempt)
         if not rewired:
-            left = [*found.smooth, *(["hard gates (ReLU6)"] if self._gates else [])]
+            left = [*found.left, *(["hard gates (ReLU6)"] if self._exempt else [])]
             has = ", ".join(left) if left else "no activation"
             raise NothingRewiredError(
-                "a model with rectifiers (ReLU and its kin) for the `backprop_modifier`",
+                f"a model with {self._rules.noun} for the `backprop_modifier`",
                 f"one with {has} between what is explained and the input",
                 "Leave `backprop_modifier` out: the rule would change nothing.",
             )
-        self.done = Rewiring(rewired, found.smooth, len(self._gates))
+        self.done = Rewiring(rewired, found.left, len(self._exempt))
 
-    def _gradient(self, original: Callable[..., Any], op: Any, g: tf.Tensor) -> Any:
-        forward = self._operation(op)
+    def _gradient(self, original: Callable[..., Any], op: Any, *gradients: Any) -> Any:
+        if not getattr(op, "outputs", None):
+            return original(op, *gradients)  # not the model's: those are recorded in full
+        forward = op.outputs[0].op  # a tape gives a stand-in for it, without its attributes
         key = _key(forward)
-        if key in self._other_ops:
-            return original(op, g)
+        if self._paused or key in self._other_ops:
+            return original(forward, *gradients)
         self._reached.add(key)
-        if coverage.is_gate(forward):
-            self._gates.add(key)
-            return original(op, g)
-        rectifier = self._units.get(key) or Rectifier(
-            forward.inputs[0], forward.outputs[0], SLOPES[forward.type], lambda g: original(op, g)
-        )
-        return self._rule(rectifier, g)
+        if self._rules.is_exempt(forward):
+            self._exempt.add(key)
+            return original(forward, *gradients)
+        unit = self._units.get(key)
+        if unit is not None:
+            step = Step(forward, (unit.x,), (unit.y,), gradients, self._through(unit))
+        else:
 
-    def _operation(self, op: Any) -> tf.Operation:
-        """Return the op that is differentiated.
+            def plain(*gradients: Any) -> list[Any]:
+                result = original(forward, *gradients)
+                return list(result) if isinstance(result, (list, tuple)) else [result]
 
-        A tape gives a stand-in for it, without the inputs or the outputs that its derivative does
-        not need.
-        """
-        if getattr(op, "outputs", None):
-            return op.outputs[0].op
-        ops = [user for user in op.inputs[0].consumers() if user.type in SLOPES]
-        return next((user for user in ops if _key(user) not in self._reached), ops[0])
+            step = Step(forward, tuple(forward.inputs), tuple(forward.outputs), gradients, plain)
+        return gradients_of(self._rules.rules[forward.type], step)
 
-    def _missing(self, rectifiers: Sequence[str]) -> list[str]:
-        """Return the rectifiers that were not asked for their gradient.
+    def _through(self, unit: Unit) -> Callable[..., list[Any]]:
+        """Return the derivative of a unit, in which no operation follows a rule by itself."""
+
+        def plain(g: tf.Tensor) -> list[Any]:
+            self._paused = True
+            try:
+                with tf.GradientTape() as tape:
+                    tape.watch(unit.x)
+                    again = unit.run(unit.x)
+                return [tape.gradient(again, unit.x, output_gradients=g)]
+            finally:
+                self._paused = False
+
+        return plain
+
+    def _missing(self, ruled: Sequence[str]) -> list[str]:
+        """Return the operations that were not asked for their gradient.
 
         A recomputed block (`tf.recompute_grad`) hides its ops, and runs them again while it is
         differentiated: as many were reached then as are missing.
         """
         reached = Counter(name for _, name in self._reached)
-        expected = Counter(rectifiers)
+        expected = Counter(ruled)
         missing = list((expected - reached).elements())
         again = sum((reached - expected).values())
         return missing if len(missing) > again else []
 
 
-def _only_convolves(graph: Any) -> bool:
-    """Tell whether a function holds nothing but a convolution, which no rule is for."""
-    return {op.type for op in graph.get_operations()} <= _CONVOLVING
-
-
 def _unreached(names: Sequence[str]) -> NothingRewiredError:
     return NothingRewiredError(
-        "a backprop modifier to reach every rectifier of the model",
+        "a backprop modifier to reach every operation of the model that it is for",
         f"one that could not reach {', '.join(map(repr, names[:3]))}",
         "It is inside a compiled function (a SavedModel is one) or a custom gradient, whose own "
         "gradient counts. Explain the Keras model that it was made from.",
@@ -246,6 +248,49 @@ def _registry() -> dict[str, Any]:
     )
 
 
+#: What tapes keep an operation's record under, so that they keep all of its tensors.
+_IN_FULL = "InFull>"
+
+
+@contextlib.contextmanager
+def _recorded_in_full(types: Any) -> Iterator[None]:
+    """Let tapes keep all tensors of ops of `types` that this thread runs.
+
+    A tape drops those that the derivative does not need, which it looks up by the op's type: it has
+    no such list for a name that it does not know.
+    """
+    try:
+        from tensorflow.python.eager import execute
+
+        original = execute.record_gradient
+    except (ImportError, AttributeError):
+        yield
+        return
+    registry = _registry()
+    thread = threading.get_ident()
+    known = {op_type: registry[op_type] for op_type in types if op_type in registry}
+
+    def record(op_name: str, *rest: Any) -> Any:
+        ours = op_name in known and threading.get_ident() == thread
+        return original(_IN_FULL + op_name if ours else op_name, *rest)
+
+    for op_type, entry in known.items():
+        # For a tape of the model's own: it differentiates while the model runs.
+        registry[_IN_FULL + op_type] = {**entry, "type": _of_the_op(entry["type"])}
+    execute.record_gradient = record
+    try:
+        yield
+    finally:
+        execute.record_gradient = original
+        for op_type in known:
+            registry.pop(_IN_FULL + op_type, None)
+
+
+def _of_the_op(gradient: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a gradient function that is given the op itself, not a tape's stand-in for it."""
+    return lambda op, *gradients: gradient(op.outputs[0].op, *gradients)
+
+
 @contextlib.contextmanager
 def _gradients_replaced(types: Any, gradient: Callable[..., Any]) -> Iterator[None]:
     """Ask ``gradient(original, op, *gradients)`` for the gradient of ops of `types`.
@@ -266,12 +311,15 @@ def _gradients_replaced(types: Any, gradient: Callable[..., Any]) -> Iterator[No
 
     for op_type, current in saved.items():
         original = _ORIGINALS.setdefault(op_type, current)
-        registry[op_type]["type"] = replacement(original, current)
+        replaced = replacement(original, current)
+        registry[op_type]["type"] = replaced
+        registry[_IN_FULL + op_type] = {**registry[op_type], "type": replaced}
     try:
         yield
     finally:
         for op_type, current in saved.items():
             registry[op_type]["type"] = current
+            registry.pop(_IN_FULL + op_type, None)
 
 
 #: TensorFlow's own gradient functions, as they were when first replaced.
