@@ -11,6 +11,7 @@ import tensorflow as tf
 from xplique_sal.errors import (
     InvalidModelError,
     InvalidOperatorError,
+    InvalidParameterError,
     InvalidTargetError,
     NoGradientError,
     XpliqueSalError,
@@ -26,6 +27,12 @@ def checked_scores(scores: Any, batch: int | None) -> tuple[tf.Tensor, bool]:
         raise InvalidOperatorError(
             "a tensor of one score per sample", f"a {type(scores).__name__}", remedy
         ) from error
+    if scores.dtype.is_complex:
+        raise InvalidOperatorError(
+            "a score of a real type",
+            f"the dtype {scores.dtype.name}",
+            "Return a real number of it: tf.math.real, tf.math.imag or tf.abs.",
+        )
     if not scores.dtype.is_floating:
         raise NoGradientError(
             "a score of a floating type, which can be differentiated",
@@ -64,9 +71,27 @@ def chosen_outputs(outputs: Any, count: int | None) -> np.ndarray:
     return outputs.astype(np.int32)
 
 
-def no_gradient(sources: Sequence[tf.Tensor], names: Sequence[str]) -> NoGradientError:
-    """Return the error for a score that does not depend on its inputs."""
+def no_gradient(
+    sources: Sequence[tf.Tensor], names: Sequence[str], embeddings: Sequence[str]
+) -> NoGradientError:
+    """Return the error for a score that does not depend on its inputs.
+
+    Parameters
+    ----------
+    sources, names
+        What is differentiated to, and what it is called.
+    embeddings
+        The paths of the model's embeddings, to which there may be a gradient.
+    """
     named = ", ".join(names)
+    if embeddings:
+        paths = " or ".join(f"wrt_layer={path!r}" for path in embeddings)
+        return NoGradientError(
+            f"a gradient with respect to {named}",
+            "none: an embedding looks numbers up in a table by index, which has no derivative",
+            f"Differentiate to what it returns: {paths}. A map then has a value for each number of "
+            "an entry; sum over the last axis for one value for each index.",
+        )
     if not any(tensor.dtype.is_floating for tensor in sources):
         kinds = ", ".join(dict.fromkeys(tensor.dtype.name for tensor in sources))
         return NoGradientError(
@@ -94,6 +119,25 @@ def not_finite(sample: int, in_float16: bool) -> NoGradientError:
             "log(0) or a division by zero."
         )
     return NoGradientError("finite gradients", f"NaN or infinite values for sample {sample}", cause)
+
+
+def modified_to_nan(sample: int) -> InvalidParameterError:
+    """Return the error for a modifier that makes NaN or infinity of finite gradients."""
+    return InvalidParameterError(
+        "a `grad_modifier` that returns finite numbers",
+        f"NaN or infinite values for sample {sample}, of which the gradient is finite",
+        "Mind zeros and negative values: write tf.math.log(tf.abs(g) + 1e-7) rather than "
+        "tf.math.log(g), tf.math.divide_no_nan rather than a division.",
+    )
+
+
+def not_finite_elsewhere(where: str, remedy: str) -> NoGradientError:
+    """Return the error for a gradient that is finite at the samples, but not at other points."""
+    return NoGradientError(
+        "finite gradients at all points that the method looks at",
+        f"NaN or infinite values {where}, while they are finite at the samples themselves",
+        f"A step such as sqrt(0), log(0) or a division by zero is met there: {remedy}",
+    )
 
 
 def carried_state() -> InvalidModelError:

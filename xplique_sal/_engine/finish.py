@@ -7,15 +7,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from xplique_sal._data.structures import GradientModifier
+from xplique_sal import grad_modifiers
 from xplique_sal._engine.question import Question, Settings
 from xplique_sal._engine.recipe import Source
 from xplique_sal._engine.reducers import reduce
 from xplique_sal._tracing import keras_compat, loops
-from xplique_sal.errors import InvalidParameterError
 
 #: What is found of each sample's gradient.
-FINE, ZERO, NOT_FINITE = 0.0, 1.0, 2.0
+FINE, ZERO, NOT_FINITE, MODIFIED_TO_NAN = 0.0, 1.0, 2.0, 3.0
 
 
 class MapMaker:
@@ -65,11 +64,16 @@ class MapMaker:
             attribution = recipe.combine(state[0], sources[position], place)
             attributions.append(attribution)
             if self._question.modifier is not None:
-                attribution = modified(self._question.modifier, attribution)
+                attribution = grad_modifiers.applied(self._question.modifier, attribution)
             attribution = reduce(attribution, self._question.reducer, place.channel_axis)
             maps.append(tf.cast(attribution, tf.float32))
         known = [map_ for map_, state in zip(maps, states, strict=True) if state is not None]
-        numbers = _found(known, tf.add_n(magnitudes))[:, tf.newaxis]
+        magnitude = tf.add_n(magnitudes)
+        found = _found(known, magnitude)
+        if self._question.modifier is not None:
+            was_finite = _found(attributions, magnitude) != NOT_FINITE
+            found = tf.where(was_finite & (found == NOT_FINITE), MODIFIED_TO_NAN, found)
+        numbers = found[:, tf.newaxis]
         if recipe.nb_details:
             numbers = tf.concat([numbers, recipe.details(attributions, scores)], 1)
         return maps, numbers
@@ -106,15 +110,3 @@ def _found(maps: Sequence[tf.Tensor], magnitude: tf.Tensor) -> tf.Tensor:
     for map_ in maps:
         is_finite &= tf.reduce_all(tf.math.is_finite(map_), list(range(1, map_.shape.rank)))
     return tf.where(is_finite, tf.where(magnitude == 0, ZERO, FINE), NOT_FINITE)
-
-
-def modified(modifier: GradientModifier, gradient: tf.Tensor) -> tf.Tensor:
-    """Return a gradient after a user's modifier, which must keep its shape."""
-    result = tf.convert_to_tensor(modifier(gradient))
-    if not result.shape.is_compatible_with(gradient.shape) or result.shape.rank is None:
-        raise InvalidParameterError(
-            f"a `grad_modifier` that keeps the gradient's shape {tuple(gradient.shape)}",
-            f"one that returns {result.shape}",
-            "A modifier works element by element; `reducer` reduces channels.",
-        )
-    return result

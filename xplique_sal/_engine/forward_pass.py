@@ -140,7 +140,8 @@ class ForwardPass:
         )
         self.has_gradient = tuple(gradient is not None for gradient in gradients)
         if not any(self.has_gradient):
-            raise no_gradient(self.sources, self._view.names_of_sources(len(gradients)))
+            names = self._view.names_of_sources(len(gradients))
+            raise no_gradient(self.sources, names, self._view.embeddings)
         return [None if gradient is None else self._in_full(gradient) for gradient in gradients]
 
     def _in_full(self, gradient: Any) -> tf.Tensor:

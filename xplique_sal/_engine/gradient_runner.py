@@ -16,10 +16,11 @@ from xplique_sal._engine.complaints import (
     carried_state,
     chosen_outputs,
     folded_axes,
+    modified_to_nan,
     not_finite,
     wrong_length,
 )
-from xplique_sal._engine.finish import NOT_FINITE, ZERO
+from xplique_sal._engine.finish import MODIFIED_TO_NAN, NOT_FINITE, ZERO
 from xplique_sal._engine.gradient_program import GradientProgram
 from xplique_sal._engine.in_batches import Rows
 from xplique_sal._engine.question import Question, Settings
@@ -54,11 +55,16 @@ class GradientRunner:
         What is asked.
     strategy
         Among whose devices each batch is shared; ``None`` is that of the model, if it has one.
+
+    Attributes
+    ----------
+    question
+        What is asked.
     """
 
     def __init__(self, question: Question, strategy: tf.distribute.Strategy | None) -> None:
         devices.check(strategy)
-        self._question = question
+        self.question = question
         self._strategy = strategy
         view = question.view
         self._is_inner = view.wrt_layer is not None or view.output_layer is not None
@@ -66,7 +72,7 @@ class GradientRunner:
     @functools.cached_property
     def _devices(self) -> list[Device]:
         # When the first batch is there, the model has been built, and its variables are somewhere.
-        return devices.of(self._strategy, self._question.view.model)
+        return devices.of(self._strategy, self.question.view.model)
 
     @functools.cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -77,7 +83,7 @@ class GradientRunner:
         known: Compiled | None = request.programs.get("gradient")
         if known is not None:
             return known
-        question, programs = self._question, []
+        question, programs = self.question, []
         settings = Settings.of(question, request)
         for device in self._devices:
             traced = GradientProgram(question, settings, request, device)
@@ -119,7 +125,7 @@ class GradientRunner:
         facts, share = programs[0].facts, len(programs)
         arrays = batch.inputs
         if request.outputs is None:
-            check = self._question.score.check_targets
+            check = self.question.score.check_targets
             request.check_targets(batch, check, facts.output_shape, facts.channel_axis)
             arrays = [*batch.inputs, *batch.targets]
         size = in_batches.rows_of_model(request, programs[0], most or max(batch.size, _AT_ONCE))
@@ -171,6 +177,8 @@ class GradientRunner:
         found = rows.own(found).reshape(rows.size, -1).max(axis=1)
         if (found == NOT_FINITE).any():
             raise not_finite(start + int((found == NOT_FINITE).argmax()), facts.in_float16)
+        if (found == MODIFIED_TO_NAN).any():
+            raise modified_to_nan(start + int((found == MODIFIED_TO_NAN).argmax()))
         is_zero = found == ZERO
         return Explained(
             maps=[

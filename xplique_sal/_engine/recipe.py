@@ -135,6 +135,10 @@ class PointsRecipe(Recipe, abc.ABC):
         What is kept of the gradients.
     """
 
+    #: Which points a method looks at beside the samples, and what to do if gradients are not
+    #: finite there.
+    elsewhere: ClassVar[tuple[str, str]] = ("at other points", "take a method without them.")
+
     points: int
     scored: tuple[int, ...] = (-1,)
     statistic: Statistic = Mean()

@@ -114,6 +114,15 @@ class ModelView:
         return ["the input"] if count == 1 else [f"the input {i}" for i in range(count)]
 
     @property
+    def embeddings(self) -> list[str]:
+        """The paths of the embeddings to which a gradient is not asked for yet."""
+        if not self._is_keras or self.wrt_layer is not None:
+            return []
+        found = filter(keras_compat.is_embedding, keras_compat.all_layers(self.model))
+        paths = (layer_paths.path_of(self.model, layer) for layer in found)
+        return [path for path in paths if path is not None]
+
+    @property
     def is_built(self) -> bool:
         """Whether the model has its variables."""
         return not self._is_keras or keras_compat.is_built(self.model)

@@ -386,6 +386,12 @@ def end_progress_bar(bar: Any, total: int) -> None:
         bar.update(total, finalize=True)
 
 
+def is_embedding(layer: Any) -> bool:
+    """Tell whether a layer is an embedding of Keras, or one derived from it."""
+    embedding = getattr(getattr(_keras_of(layer), "layers", None), "Embedding", None)
+    return embedding is not None and isinstance(layer, embedding)
+
+
 def is_batch_normalization(layer: Any) -> bool:
     """Tell whether a layer is Keras's own batch normalisation, as it comes."""
     return _is_own(layer, "BatchNormalization")

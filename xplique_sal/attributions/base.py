@@ -7,6 +7,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, final
 
 import numpy as np
@@ -26,6 +27,7 @@ from xplique_sal._data.structures import (
 from xplique_sal._data.targets import LabelsOfOutput
 from xplique_sal._engine import reducers
 from xplique_sal._engine.batch_size import BatchSize
+from xplique_sal._engine.complaints import not_finite_elsewhere
 from xplique_sal._engine.gradient_runner import GradientRunner
 from xplique_sal._engine.question import Question
 from xplique_sal._engine.recipe import PointsRecipe, Recipe
@@ -41,6 +43,7 @@ from xplique_sal.errors import (
     InvalidOperatorError,
     InvalidParameterError,
     InvalidTargetError,
+    NoGradientError,
 )
 
 
@@ -602,7 +605,23 @@ class WhiteBoxExplainer(BlackBoxExplainer):
         if type(self).explain_batch is not WhiteBoxExplainer.explain_batch:
             return super()._explain_batch(request, batch)
         program = self._gradients.compiled(request, batch, self.batch_size)
-        return self._gradients.explain(request, program, batch, self.batch_size)
+        try:
+            return self._gradients.explain(request, program, batch, self.batch_size)
+        except NoGradientError as error:
+            if isinstance(self._recipe, PointsRecipe) and self._has_gradient_at(request, batch):
+                raise not_finite_elsewhere(*self._recipe.elsewhere) from error
+            raise
+
+    def _has_gradient_at(self, request: Request, batch: Batch) -> bool:
+        """Tell whether there are finite gradients at the samples themselves."""
+        plain = replace(self._gradients.question, recipe=Recipe(), modifier=None, reducer=None)
+        runner, anew = GradientRunner(plain, None), replace(request, programs={})
+        try:
+            program = runner.compiled(anew, batch, self.batch_size)
+            runner.explain(anew, program, batch, self.batch_size)
+        except NoGradientError:
+            return False
+        return True
 
     def _warn(self, explained: Explained) -> None:
         super()._warn(explained)

@@ -26,12 +26,20 @@ from xplique_sal.errors import InvalidParameterError
 #: What share of a map's mass may be missing before a warning.
 _GAP = 0.05
 
+#: How exact a difference of scores is, as a share of them.
+_ROUNDING = 1e-5
+
 
 class _Path(PointsRecipe):
     """Points on the straight line from the baseline to the sample, both included."""
 
     needs_source = True
     nb_details = 3
+    elsewhere = (
+        "on the way from the baseline, which is part of it",
+        "pass another `baseline_value`. Where several inputs are compared with each other, the "
+        "same baseline for all makes their distance zero.",
+    )
 
     def __init__(self, points: int, baseline: Any) -> None:
         self.points = points
@@ -121,7 +129,8 @@ class IntegratedGradients(WhiteBoxExplainer):
     Warns
     -----
     UserWarning
-        Once for each explainer: if for some sample the gap is more than 5 % of Σ |attributions|.
+        Once for each explainer: if for some sample the gap is more than 5 % of Σ |attributions| and
+        of |g(x) − g(b)|, and more than rounding.
 
     References
     ----------
@@ -196,13 +205,20 @@ class IntegratedGradients(WhiteBoxExplainer):
         if explained.details is None or explained.rewiring is not None:
             return  # with a backprop modifier, they are no gradients that could be integrated
         total, mass, change = explained.details.reshape(-1, 3).T
-        share = np.divide(np.abs(total - change), mass, out=np.zeros_like(mass), where=mass > 0)
-        if (share > _GAP).any():
+        whole = np.maximum(mass, np.abs(change))
+        share = np.divide(np.abs(total - change), whole, out=np.zeros_like(mass), where=whole > 0)
+        # What a difference of two scores in float32 cannot tell is no gap.
+        scores = np.asarray(explained.scores).reshape(-1)
+        is_rounding = np.abs(total - change) <= _ROUNDING * (np.abs(scores) + np.abs(change))
+        if (worst := np.where(is_rounding, 0, share)).max() > _GAP:
+            sample = int(worst.argmax())
             self._warn_once(
-                "The attributions do not add up to the change of the score: for some sample, "
-                f"{share.max():.0%} of Σ|attributions| is missing. Pass more `steps` (there are "
-                f"{self.steps}), or a baseline from which the score changes less abruptly; "
-                "`explain_with_gaps` tells the gap of each sample.",
+                f"The attributions of some sample add up to {total[sample]:.4g}, but its score "
+                f"changes by {change[sample]:.4g} from the baseline: {self.steps} points on the "
+                "way do not tell how the score gets there. If it changes abruptly, pass more "
+                "`steps`; if more do not help, the baseline is drawn anew at each point, or the "
+                "model has steps that a gradient does not see. `explain_with_gaps` returns what is "
+                "missing for each sample.",
                 "gap",
             )
 

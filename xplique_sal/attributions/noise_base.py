@@ -19,6 +19,8 @@ from xplique_sal.attributions.base import WhiteBoxExplainer
 class _Noise(PointsRecipe):
     """Points at a normal distribution around each sample."""
 
+    elsewhere = ("at the noisy points", "pass less `noise`, so that they stay where it is defined.")
+
     def __init__(
         self, statistic: Statistic, points: int, noise: float, seed: int, relative: bool
     ) -> None:
