@@ -217,51 +217,160 @@ def test_importing_the_package_imports_neither_a_keras_nor_what_draws():
     assert run(code).split() == ["[]"]
 
 
+#: All that a user may import: the modules without an underscore, and their names.
 PUBLIC = {
-    "xplique_sal": ["Saliency", "Tasks", "versions"],
+    "xplique_sal": [
+        *("DeconvNet", "GradCAM", "GradCAMPP", "GradientInput", "GuidedBackprop"),
+        *("IntegratedGradients", "Occlusion", "Rise", "Saliency", "SmoothGrad", "SquareGrad"),
+        *("Tasks", "VarGrad", "__version__", "attributions", "callbacks", "detection", "errors"),
+        *("forget", "grad_modifiers", "localization", "losses", "operators", "plots"),
+        *("segmentation", "versions", "visualization"),
+    ],
     "xplique_sal.attributions": [
-        *("Saliency", "GradientInput", "GuidedBackprop", "DeconvNet", "SmoothGrad", "VarGrad"),
-        *("SquareGrad", "IntegratedGradients", "GradCAM", "GradCAMPP", "Occlusion", "Rise"),
+        *("DeconvNet", "GradCAM", "GradCAMPP", "GradientInput", "GuidedBackprop"),
+        *("IntegratedGradients", "Occlusion", "Rise", "Saliency", "SmoothGrad", "SquareGrad"),
+        "VarGrad",
     ],
     "xplique_sal.attributions.base": ["BlackBoxExplainer", "WhiteBoxExplainer"],
+    "xplique_sal.callbacks": ["SaliencyCallback"],
+    "xplique_sal.detection": ["box_targets", "convert_boxes"],
+    "xplique_sal.errors": [
+        *("InvalidInputError", "InvalidModelError", "InvalidOperatorError"),
+        *("InvalidParameterError", "InvalidTargetError", "LayerNotFoundError", "NoGradientError"),
+        *("NothingRewiredError", "XpliqueSalError"),
+    ],
+    "xplique_sal.grad_modifiers": [
+        *("absolute", "compose", "invert", "negate", "relu", "resolve", "small_values"),
+    ],
+    "xplique_sal.localization": ["bounding_boxes", "intersection_over_union"],
+    "xplique_sal.losses": [
+        *("ActivationMaximization", "LPNorm", "Loss", "TotalVariation", "WeightedSum"),
+    ],
     "xplique_sal.operators": [
-        *("classification", "regression", "semantic_segmentation", "object_detection"),
-        *("object_detection_box_position", "object_detection_box_proba"),
-        *("object_detection_box_class", "filter_activation", "register", "resolve", "Tasks"),
+        *("ScoreFunction", "Tasks", "classification", "detection_score", "filter_activation"),
+        *("object_detection", "object_detection_box_class", "object_detection_box_position"),
+        *("object_detection_box_proba", "register", "regression", "resolve"),
+        "semantic_segmentation",
+    ],
+    "xplique_sal.plots": [
+        *("plot_attribution", "plot_attributions", "plot_feature_impact"),
+        *("plot_mean_feature_impact", "plot_timeseries_attributions"),
     ],
     "xplique_sal.segmentation": [
-        *("class_zone", "connected_zone", "separate_zones", "zone_border", "common_border"),
+        *("class_zone", "common_border", "connected_zone", "separate_zones", "zone_border"),
     ],
-    "xplique_sal.detection": ["box_targets", "convert_boxes"],
     "xplique_sal.visualization": [
-        *("visualize_saliency", "visualize_saliency_with_losses", "visualize_class"),
-    ],
-    "xplique_sal.callbacks": ["SaliencyCallback"],
-    "xplique_sal.losses": ["ActivationMaximization", "LPNorm", "TotalVariation", "Loss"],
-    "xplique_sal.plots": [
-        *("plot_attribution", "plot_attributions", "plot_timeseries_attributions"),
-        *("plot_feature_impact", "plot_mean_feature_impact"),
-    ],
-    "xplique_sal.errors": [
-        *("XpliqueSalError", "InvalidInputError", "InvalidTargetError", "InvalidParameterError"),
-        *("InvalidOperatorError", "InvalidModelError", "LayerNotFoundError", "NoGradientError"),
-        "NothingRewiredError",
+        *("visualize_class", "visualize_saliency", "visualize_saliency_with_losses"),
     ],
 }
-NOW = ["xplique_sal", "xplique_sal.attributions", "xplique_sal.attributions.base"]
-NOW += ["xplique_sal.operators", "xplique_sal.errors"]
+
+
+def test_the_public_modules_are_these():
+    doors = {f"xplique_sal.{room(name)}" for name in MODULES if name and name[0] != "_"}
+    assert doors - {"xplique_sal.demo"} == set(PUBLIC) - {
+        "xplique_sal",
+        "xplique_sal.attributions.base",
+    }
+
+
+@pytest.mark.parametrize("module_name", PUBLIC)
+def test_the_public_names_are_these(module_name):
+    module = importlib.import_module(module_name)
+    found = getattr(module, "__all__", None) or [
+        name
+        for name, thing in vars(module).items()
+        if name[0] != "_" and getattr(thing, "__module__", None) == module_name
+    ]
+    assert sorted(found) == sorted(PUBLIC[module_name])
+    assert all(hasattr(module, name) for name in found)
 
 
 def public_objects():
     for module_name, names in PUBLIC.items():
-        try:
-            module = importlib.import_module(module_name)
-        except ModuleNotFoundError:
-            assert module_name not in NOW
-            continue
         for name in names:
-            if hasattr(module, name):
-                yield f"{module_name}.{name}", getattr(module, name)
+            thing = getattr(importlib.import_module(module_name), name)
+            if inspect.isclass(thing) or inspect.isfunction(thing):
+                yield f"{module_name}.{name}", thing
+
+
+#: Most parameters of a private function, most lines of code of any, most lines of a file.
+MOST_PARAMETERS, MOST_CODE, MOST_LINES = 6, 45, 500
+#: The lists may become shorter only.
+MANY_PARAMETERS = {
+    "_models.view.ModelView.__init__": "what a user says of f, each by its name",
+    "detection._rows": "one image's share of the parameters of `box_targets`",
+    "plots.image._draw": "what is drawn, each by its name",
+    "plots.image._draw_panel": "what is drawn in one panel",
+}
+LONG_FILES = {
+    "attributions.base": "the public calls, whose documentation stands there for all explainers",
+}
+
+
+def functions(node, prefix=""):
+    """Yield every function of a module, or inside of others, with its path."""
+    for child in ast.iter_child_nodes(node):
+        path = f"{prefix}{child.name}" if hasattr(child, "name") else prefix
+        if isinstance(child, ast.FunctionDef):
+            yield path, child
+        inner = isinstance(child, (ast.ClassDef, ast.FunctionDef))
+        yield from functions(child, f"{path}." if inner else prefix)
+
+
+def code(function, lines):
+    """Return how many lines of a function's body are neither documentation nor comments."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    if not body:
+        return 0
+    text = [line.strip() for line in lines[body[0].lineno - 1 : function.end_lineno]]
+    return sum(1 for line in text if line and line[0] != "#")
+
+
+def source(name):
+    folder = PACKAGE.joinpath(*name.split(".")) if name else PACKAGE
+    path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def test_functions_and_files_are_short_enough_to_be_read():
+    many, long, files = set(), set(), set()
+    for name in OF_THE_PACKAGE:
+        lines = source(name)
+        if len(lines) > MOST_LINES:
+            files.add(name)
+        for path, function in functions(MODULES[name]):
+            arguments = function.args
+            count = len([*arguments.args, *arguments.kwonlyargs])
+            count -= bool(arguments.args) and arguments.args[0].arg in ("self", "cls")
+            public = path.removesuffix(".__init__").split(".")
+            private = any(part[0] == "_" for part in (*name.split("."), *public) if part)
+            if private and count > MOST_PARAMETERS:
+                many.add(f"{name}.{path}")
+            if code(function, lines) > MOST_CODE:
+                long.add(f"{name}.{path}")
+    assert many == set(MANY_PARAMETERS)
+    assert not long
+    assert files == set(LONG_FILES)
+
+
+def rooms():
+    """Return the table of rooms, as the page on the architecture shows it, from the top down."""
+    lines = ["| room | what it is for | imports |", "|---|---|---|"]
+    known = {room(name) for name in MODULES}
+    for name in sorted(known, key=lambda name: (-floor(name), name)):
+        purpose = (ast.get_docstring(MODULES[name]) or "").splitlines()[0]
+        inside = [other for other in MODULES if room(other) == name]
+        others = {room(other) for module in inside for other in imports(MODULES[module])} - {name}
+        shown = ", ".join(f"`{other or 'xplique_sal'}`" for other in sorted(others))
+        purpose = purpose.removesuffix(" Private.").rstrip(".:")
+        lines.append(f"| `{name or 'xplique_sal'}` | {purpose} | {shown} |")
+    return "\n".join(lines)
+
+
+def test_the_map_of_the_house_is_true():
+    page = PACKAGE.parent / "docs" / "maintainers" / "architecture.md"
+    text = page.read_text(encoding="utf-8")
+    assert rooms() in text, f"put this table into {page.name}:\n{rooms()}"
 
 
 @pytest.mark.parametrize(
