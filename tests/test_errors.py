@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference import built_once
 
 from xplique_sal import Saliency, errors
 from xplique_sal.errors import (
@@ -51,20 +52,23 @@ def raises(error, *words):
     assert (type(again), str(again)) == (error, str(raised))
 
 
+@built_once
 def one_input(keras, shape=(WIDTH,), outputs=OUTPUTS, activation=None):
     inputs = keras.Input(shape, name="left")
     flat = keras.layers.Flatten()(inputs)
     return keras.Model(inputs, keras.layers.Dense(outputs, activation=activation)(flat))
 
 
+@built_once
 def two_inputs(keras, shape=(WIDTH,), outputs=OUTPUTS, activation=None):
     inputs = [keras.Input(shape, name="left"), keras.Input((2,), name="right")]
     flat = keras.layers.Concatenate()([keras.layers.Flatten()(inputs[0]), inputs[1]])
     return keras.Model(inputs, keras.layers.Dense(outputs, activation=activation)(flat))
 
 
-def model_for(form, keras, **options):
-    return (two_inputs if form == "several inputs" else one_input)(keras, **options)
+def model_for(form, keras, anew=False, **options):
+    build = two_inputs if form == "several inputs" else one_input
+    return (build.anew if anew else build)(keras, **options)
 
 
 def given(form, x, y=None):
@@ -673,7 +677,7 @@ def test_several_outputs_and_none_chosen(keras, form):
         Saliency(model).explain(given(form, good())[0])
 
 
-def shared(keras, parameter):
+def called_twice(keras, parameter):
     inputs = keras.Input((WIDTH,))
     twice = keras.layers.Dense(WIDTH, name="twice")
     model = keras.Model(inputs, twice(twice(inputs)))
@@ -684,7 +688,7 @@ def shared(keras, parameter):
 @pytest.mark.parametrize("form", ["array", "dataset"])
 def test_a_layer_that_is_called_twice(keras, form, parameter):
     with raises(InvalidModelError, "once", "2 calls", "'twice:0' to 'twice:1'"):
-        shared(keras, parameter).explain(*given(form, good()))
+        called_twice(keras, parameter).explain(*given(form, good()))
 
 
 @pytest.mark.parametrize("parameter", ["output_layer", "wrt_layer"])
@@ -728,6 +732,7 @@ def test_layers_of_a_model_that_has_none():
 # --- LayerNotFoundError --------------------------------------------------------------------------
 
 
+@built_once
 def nested(keras):
     inner = keras.Sequential(
         [
@@ -787,6 +792,7 @@ def test_an_unknown_layer_of_a_model_that_was_never_built(keras):
 # --- NoGradientError -----------------------------------------------------------------------------
 
 
+@built_once
 def of_tokens(keras):
     inputs = keras.Input((4,), dtype="int32", name="tokens")
     embedded = keras.layers.Embedding(10, 3, name="embedding")(inputs)
@@ -1074,7 +1080,7 @@ def test_a_softmax_before_the_explained_layer_is_warned_of(keras):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_zero_gradient_is_warned_of_once(keras, form):
-    model = model_for(form, keras, activation="relu")
+    model = model_for(form, keras, anew=True, activation="relu")
     model.layers[-1].set_weights([-np.ones_like(w) for w in model.layers[-1].get_weights()])
     words = ("zero everywhere", "sample 0", "logits=True", "dead ReLU")
     for _ in range(2):
@@ -1083,7 +1089,7 @@ def test_a_zero_gradient_is_warned_of_once(keras, form):
 
 @pytest.mark.parametrize("form", ALL_FORMS)
 def test_a_zero_gradient_is_warned_of_with_its_sample(keras, form):
-    model = model_for(form, keras, activation="relu", outputs=1)
+    model = model_for(form, keras, anew=True, activation="relu", outputs=1)
     weights = model.layers[-1].get_weights()
     model.layers[-1].set_weights([np.ones_like(weights[0]), np.full_like(weights[1], -2.5)])
     x = np.ones((COUNT, WIDTH), np.float32)

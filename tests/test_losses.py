@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import central_differences, gradient, saliency
+from reference import built_once, central_differences, gradient, saliency
 
 from xplique_sal import Saliency
 from xplique_sal._tracing.programs import trace_count
@@ -113,6 +113,7 @@ def images(rng, count=3):
     return rng.normal(size=(count, 8, 8, 3)).astype("float32")
 
 
+@built_once
 def network(keras):
     return keras.Sequential(
         [
@@ -124,6 +125,7 @@ def network(keras):
     )
 
 
+@built_once
 def cut(keras, model, layer):
     return keras.Model(model.inputs[0], model.get_layer(layer).output)
 
@@ -244,7 +246,7 @@ def test_nothing_is_set_on_the_users_loss(keras, rng):
 
 
 def test_equal_sums_are_traced_once(keras, rng):
-    model, x = network(keras), images(rng)
+    model, x = network.anew(keras), images(rng)
     before = trace_count()
     for _ in range(3):
         explain([(ActivationMaximization("conv", [0, 1]), -1), (LPNorm(), 10)], model, x)
@@ -256,7 +258,7 @@ def test_equal_sums_are_traced_once(keras, rng):
 
 
 def test_a_users_loss_that_is_kept_is_traced_once(keras, rng):
-    model, x = network(keras), images(rng)
+    model, x = network.anew(keras), images(rng)
     loss, by_layer = Distance(0.5), ActivationMaximization(model.layers[0], 1)
     before = trace_count()
     for _ in range(3):
@@ -305,7 +307,7 @@ class OfModel(Loss):
 def explained_and_dropped(keras, rng):
     # In a function of its own: before Python 3.13, a frame that autograph has looked at keeps its
     # variables for as long as it runs.
-    model, x = network(keras), images(rng)
+    model, x = network.anew(keras), images(rng)
     loss = OfModel(model)
     explain([(loss, 1.0), (LPNorm(), 1.0)], model, x)
     explain([(ActivationMaximization(model.layers[-1], 0), 1.0)], model, x)

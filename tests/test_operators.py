@@ -7,7 +7,7 @@ import importlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import central_differences
+from reference import built_once, central_differences
 
 from xplique_sal import Saliency, Tasks, operators
 from xplique_sal._tracing import programs
@@ -27,6 +27,7 @@ NAMES = {
 }
 
 
+@built_once
 def identity_model(keras, *shape, dtype=None):
     """Return f(x) = x, so that the gradient is the operator's own."""
     inputs = keras.Input(shape, dtype=dtype)
@@ -583,7 +584,7 @@ def test_a_callable_is_an_operator(keras, kind):
 
 @pytest.mark.parametrize("kind", [kind for kind in CALLABLES if "slots" not in kind])
 def test_a_callable_is_traced_once(keras, kind):
-    model, x = identity_model(keras, 2), np.ones((2, 2), np.float32)
+    model, x = identity_model.anew(keras, 2), np.ones((2, 2), np.float32)
     Saliency(model, operator=CALLABLES[kind]).explain(x)
     before = programs.trace_count()
     Saliency(model, operator=CALLABLES[kind]).explain(x)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference import built_once
 
 from xplique_sal._tracing.programs import trace_count
 from xplique_sal.attributions import GradCAM, GradCAMPP
@@ -26,6 +27,7 @@ WEIGHTS = {
 every_method = pytest.mark.parametrize("method", WEIGHTS)
 
 
+@built_once
 def network(keras, shape=(8, 10, 3)):
     return keras.Sequential(
         [
@@ -102,6 +104,7 @@ def test_one_layer_in_closed_form(keras, rng):
     assert_close(GradCAM(model).explain(x, 1), expected[..., None])
 
 
+@built_once
 def nested(keras):
     inner = keras.Sequential(
         [
@@ -133,6 +136,7 @@ def subclassed(keras):
     return Classifier()
 
 
+@built_once
 def residual(keras):
     class Block(keras.layers.Layer):
         def __init__(self):
@@ -146,6 +150,7 @@ def residual(keras):
     return keras.Sequential([*layers, keras.layers.Dense(3)])
 
 
+@built_once
 def ends_in_one_position(keras):
     return keras.Sequential(
         [
@@ -158,7 +163,8 @@ def ends_in_one_position(keras):
     )
 
 
-def shared(keras):
+@built_once
+def called_twice(keras):
     convolution = keras.layers.Conv2D(3, 3, padding="same", name="twice")
     inputs = keras.layers.Input((8, 10, 3))
     hidden = convolution(keras.layers.ReLU(name="between")(convolution(inputs)))
@@ -166,6 +172,7 @@ def shared(keras):
     return keras.Model(inputs, keras.layers.Dense(3)(hidden))
 
 
+@built_once
 def without_convolution(keras):
     layers = [keras.layers.Input((8, 10, 3)), keras.layers.Dense(4, activation="relu", name="mix")]
     layers += [keras.layers.Flatten(), keras.layers.Dense(3)]
@@ -178,7 +185,7 @@ FOUND = {
     subclassed: "relu",
     residual: "block",
     ends_in_one_position: "last",
-    shared: "twice:1",
+    called_twice: "twice:1",
     without_convolution: "mix",
 }
 

@@ -5,13 +5,14 @@ import warnings
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import class_score, gradient
+from reference import built_once, class_score, gradient
 
 from xplique_sal._tracing.programs import trace_count
 from xplique_sal.attributions import GuidedBackprop, IntegratedGradients
 from xplique_sal.errors import InvalidParameterError, NoGradientError
 
 
+@built_once
 def network(keras, shape=(5,), activation="tanh"):
     layers = [keras.layers.Input(shape)]
     if len(shape) == 3:
@@ -114,7 +115,7 @@ def test_a_large_gap_is_warned_of(keras, rng):
 
 
 def test_scores_are_those_of_the_samples(keras, rng):
-    model, x = network(keras), rng.normal(size=(5, 5)).astype("float32")
+    model, x = network.anew(keras), rng.normal(size=(5, 5)).astype("float32")
     before = trace_count()
     explainer = IntegratedGradients(model, batch_size=2)
     maps, scores = explainer.explain_with_scores(x, 1)
@@ -215,7 +216,7 @@ def test_a_gradient_that_does_not_exist_at_the_baseline_is_an_error(keras):
 
 
 def test_with_a_backprop_modifier_completeness_is_not_asked_for(keras, rng):
-    model = network(keras, activation="relu")
+    model = network.anew(keras, activation="relu")
     for layer in model.layers[1:]:
         layer.set_weights([np.abs(weights) for weights in layer.get_weights()])
     x = rng.normal(size=(4, 5)).astype("float32")

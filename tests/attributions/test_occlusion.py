@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference import built_once
 
 from xplique_sal._tracing.programs import trace_count
 from xplique_sal.attributions import Occlusion
@@ -24,6 +25,7 @@ def assert_close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@built_once
 def network(keras, shape, **options):
     rank = len(shape)
     layers = [keras.layers.Input(shape)]
@@ -244,7 +246,7 @@ def test_wrong_targets_are_found_before_anything_is_masked(keras, rng, wrong):
 
 
 def test_one_trace_for_any_number_of_samples_patches_and_batches(keras, rng):
-    model = network(keras, (6, 7, 3))
+    model = network.anew(keras, (6, 7, 3))
     x, y = samples(rng, (6, 7, 3), 10)
     before = trace_count()
     for batch_size, size in itertools.product((1, 4, None), (1, 3)):
@@ -340,7 +342,7 @@ def test_integer_images_become_floats(keras, rng):
     assert_close(by_function(x, 1), expected)
 
 
-def test_a_model_that_must_know_its_batch_and_one_with_state(keras, rng):
+def test_a_model_that_must_know_its_batch(keras, rng):
     class Static(keras.Model):
         def __init__(self):
             super().__init__()
@@ -354,33 +356,31 @@ def test_a_model_that_must_know_its_batch_and_one_with_state(keras, rng):
     expected = twin(class_score(model, y), x, (2,), (2,))
     assert_close(Occlusion(model, 3, patch_size=2, patch_stride=2)(x, y), expected)
 
-    recurrent = keras.Sequential(
-        [
-            keras.layers.InputLayer(batch_shape=(2, 3, 2))
-            if keras.__name__ == "keras"
-            else keras.layers.InputLayer(batch_input_shape=(2, 3, 2)),
-            keras.layers.LSTM(4, stateful=True),
-        ]
+
+def test_a_model_with_a_state(keras, rng):
+    """Each row of a batch starts from a state of its own, and the model has it back afterwards."""
+    model = keras.Sequential(
+        [keras.layers.Input(batch_shape=(2, 3, 2)), keras.layers.LSTM(4, stateful=True)]
     )
     x, y = samples(rng, (3, 2), 3)
-    recurrent(x[:2])  # each row of a batch has a state of its own now
-    layer = recurrent.layers[-1]
-    state = [np.array(variable) for variable in layer.states]
+    model(x[:2])
+    variables = model.layers[-1].states
+    state = [np.array(variable) for variable in variables]
+
+    def give_back():
+        for variable, value in zip(variables, state, strict=True):
+            variable.assign(value)
 
     def score(x):
         scores = []
-        for start in (0, 2):
-            for variable, value in zip(layer.states, state, strict=True):
-                variable.assign(value)
-            part = x[[start, min(start + 1, 2)]]  # the third has the first state
-            scores.append(recurrent(part).numpy()[np.arange(2), y[[start, min(start + 1, 2)]]])
-        for variable, value in zip(layer.states, state, strict=True):
-            variable.assign(value)
+        for rows in ([0, 1], [2, 2]):  # the third sample has the state of the first row
+            scores.append(model(x[rows]).numpy()[[0, 1], y[rows]])
+            give_back()
         return np.concatenate(scores)[:3]
 
     expected = twin(score, x, (1, 1), (1, 1))
-    assert_close(Occlusion(recurrent, 64, None, 1, 1)(x, y), expected)
-    for variable, value in zip(layer.states, state, strict=True):
+    assert_close(Occlusion(model, patch_size=1, patch_stride=1)(x, y), expected)
+    for variable, value in zip(variables, state, strict=True):
         np.testing.assert_array_equal(np.array(variable), value)
 
 

@@ -407,7 +407,8 @@ def test_a_dropped_model_is_freed_though_an_operator_closed_over_it(keras, rng, 
     assert reference() is None
 
 
-def test_programs_of_a_model_are_bounded(keras, rng):
+def test_programs_of_a_model_are_bounded(keras, rng, monkeypatch):
+    monkeypatch.setattr(programs, "MOST_PROGRAMS", 4)
     model, (x, _) = network(keras), table(rng, 2)
     kept = [lambda f, x, y, i=i: f(x)[:, 0] * (i + 1) for i in range(programs.MOST_PROGRAMS + 5)]
     for operator in kept:

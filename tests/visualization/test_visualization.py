@@ -7,7 +7,7 @@ import weakref
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import gradient
+from reference import built_once, gradient
 
 from xplique_sal._tracing.programs import trace_count
 from xplique_sal.errors import (
@@ -25,6 +25,7 @@ from xplique_sal.visualization import (
 )
 
 
+@built_once
 def network(keras, activation="linear"):
     return keras.Sequential(
         [
@@ -36,6 +37,7 @@ def network(keras, activation="linear"):
     )
 
 
+@built_once
 def nested(keras):
     backbone = keras.Sequential(
         [keras.layers.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, activation="tanh", name="conv")],
@@ -212,7 +214,7 @@ def test_a_map_of_equal_values_is_zero_without_a_warning(keras):
 
 
 def test_tiny_gradients_fill_the_range(keras, rng):
-    model, x = network(keras), image(rng)
+    model, x = network.anew(keras), image(rng)
     expected = visualize_saliency(model, -1, 1, x)
     kernel, bias = model.layers[-1].get_weights()
     model.layers[-1].set_weights([1e-12 * kernel, bias])
@@ -242,7 +244,7 @@ def test_a_backprop_modifier_is_passed_on(keras, rng):
 
 
 def test_a_loop_over_images_traces_nothing(keras, rng):
-    model = network(keras)
+    model = network.anew(keras)
 
     def each():
         for filters in (0, 3, [0, 1], [3, 4]):
@@ -259,7 +261,7 @@ def test_a_loop_over_images_traces_nothing(keras, rng):
 
 
 def test_replacing_the_softmax_as_in_keras_vis(keras, rng):
-    model, x = network(keras, "softmax"), image(rng)
+    model, x = network.anew(keras, "softmax"), image(rng)
     with pytest.warns(UserWarning, match="softmax"):
         of_softmax = visualize_saliency(model, -1, 1, x)
     model.layers[-1].activation = keras.activations.linear
@@ -293,14 +295,19 @@ def test_saliency_says_what_is_wrong(keras, rng, change, error, message):
 # Class visualisation.
 
 
-def linear(keras, shape=(6,), classes=3, activation="linear"):
-    model = keras.Sequential(
+@built_once
+def linear_model(keras, shape, classes, activation):
+    return keras.Sequential(
         [
             keras.layers.Input(shape),
             keras.layers.Flatten(),
             keras.layers.Dense(classes, activation=activation),
         ]
     )
+
+
+def linear(keras, shape=(6,), classes=3, activation="linear"):
+    model = linear_model(keras, shape, classes, activation)
     weights = model.layers[-1].get_weights()[0]
     return model, weights.T.reshape(classes, *shape)
 
@@ -353,6 +360,7 @@ def test_losses_and_clipping_of_a_linear_model(keras):
     np.testing.assert_allclose(found[:, 0], expected, atol=1e-3)
 
 
+@built_once
 def curved(keras, activation="softmax"):
     return keras.Sequential(
         [
@@ -502,7 +510,7 @@ def test_a_model_of_one_sample_at_a_time(keras):
 
 
 def test_one_trace_for_all_steps_and_calls(keras):
-    model = curved(keras)
+    model = curved.anew(keras)
 
     def run(class_idx, steps):
         visualize_class(model, class_idx, steps=steps, regularizers=[(TotalVariation(), 2.0)])
@@ -519,7 +527,7 @@ def test_one_trace_for_all_steps_and_calls(keras):
 def visualised_and_dropped(keras):
     # In a function of its own: before Python 3.13, a frame that autograph has looked at keeps its
     # variables for as long as it runs.
-    model = curved(keras)
+    model = curved.anew(keras)
     weights = [weight.copy() for weight in model.get_weights()]
     visualize_class(model, [0, 1], steps=5, regularizers=[(LPNorm(), 1.0)], jitter=1)
     visualize_saliency(model, -2, 0, np.ones((6, 6, 1), "float32"))
