@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -171,7 +171,8 @@ def visualize_class(
 class _Gradient(WhiteBoxExplainer):
     """The gradient with its sign and all channels; what is zero or saturated says nothing here."""
 
-    defaults: ClassVar[Mapping[str, Any]] = {"reducer": None}
+    def __init__(self, model: Any, *arguments: Any, **options: Any) -> None:
+        super().__init__(model, *arguments, reducer=None, **options)
 
     def _warn(self, explained: Explained) -> None:
         pass
