@@ -804,7 +804,7 @@ TOKENS = np.ones((COUNT, 4), np.int32)
 
 @pytest.mark.parametrize("form", ["array", "dataset"])
 def test_an_integer_input_has_no_gradient(keras, form):
-    with raises(NoGradientError, "int32", "`wrt_layer=` an embedding"):
+    with raises(NoGradientError, "embedding looks numbers up", "wrt_layer='"):
         Saliency(of_tokens(keras)).explain(*given(form, TOKENS))
 
 
@@ -813,7 +813,7 @@ def test_integer_inputs_only_have_no_gradient(keras):
     embedding = keras.layers.Embedding(10, 3)
     merged = keras.layers.Concatenate()([embedding(tensor) for tensor in inputs])
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(merged)))
-    with raises(NoGradientError, "int32", "`wrt_layer=` an embedding"):
+    with raises(NoGradientError, "embedding looks numbers up", "wrt_layer='"):
         Saliency(model).explain([TOKENS, TOKENS])
 
 

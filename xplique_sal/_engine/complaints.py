@@ -90,7 +90,8 @@ def no_gradient(
             f"a gradient with respect to {named}",
             "none: an embedding looks numbers up in a table by index, which has no derivative",
             f"Differentiate to what it returns: {paths}. A map then has a value for each number of "
-            "an entry; sum over the last axis for one value for each index.",
+            "an entry; sum over the last axis for one value for each index. If there is none to it "
+            "either, look for an argmax or another step without a gradient behind it.",
         )
     if not any(tensor.dtype.is_floating for tensor in sources):
         kinds = ", ".join(dict.fromkeys(tensor.dtype.name for tensor in sources))
