@@ -34,7 +34,7 @@ class GradientProgram:
     def __init__(
         self, question: Question, settings: Settings, request: Request, device: Device
     ) -> None:
-        layout = request.samples.layout
+        layout = request.layout
         if request.outputs is not None:
             layout = layout._replace(for_targets=None, target_specs=())
         self._question, self._layout, self._device = question, layout, device

@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from xplique_sal._data.samples import padded
 from xplique_sal._engine.request import Request
-from xplique_sal._tracing.loops import is_small
 from xplique_sal._tracing.programs import Program
 from xplique_sal.errors import InvalidOperatorError
 
@@ -46,10 +45,9 @@ class Rows(NamedTuple):
 
 def rows_at_once(request: Request, batch_size: int | None) -> int | None:
     """Return how many rows are best handed over at once: whole batches; ``None`` is all."""
-    layout = request.samples.layout
-    if batch_size is None or not is_small(layout) or request.needed_batch:
+    if batch_size is None or not request.is_small or request.needed_batch:
         return batch_size
-    numbers = sum(spec.shape.num_elements() for spec in layout.input_specs)
+    numbers = sum(spec.shape.num_elements() for spec in request.layout.input_specs)
     return batch_size * max(1, _CHUNK // (batch_size * numbers))
 
 
@@ -77,7 +75,7 @@ def rows_of_program(request: Request, program: Program, size: int, count: int) -
 
     A program that loops over batches by itself is given all.
     """
-    loops = is_small(request.samples.layout) and not program.has_state
+    loops = request.is_small and not program.has_state
     return count if loops and not request.needed_batch else size
 
 

@@ -96,7 +96,7 @@ class Settings(NamedTuple):
     @classmethod
     def of(cls, question: Question, request: Request) -> Settings:
         """Return those of a call, for its first sample."""
-        recipe, layout = question.recipe, request.samples.layout
+        recipe, layout = question.recipe, request.layout
         points = 1
         scored: tuple[int, ...] = (-1,)
         if isinstance(recipe, PointsRecipe):
@@ -131,7 +131,8 @@ class Settings(NamedTuple):
     @property
     def flat(self) -> list[Any]:
         """All of them, as a program takes them."""
-        return tf.nest.flatten(self)
+        outputs, own, *others = self
+        return [*outputs, *own, *others]
 
     def read(self, flat: Sequence[tf.Tensor]) -> Settings:
         """Return the settings that a program was given flat."""

@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from xplique_sal._data.outputs import TargetCheck
 from xplique_sal._data.samples import Batch, Samples
-from xplique_sal._data.structures import pack
+from xplique_sal._data.structures import Layout, pack
+from xplique_sal._tracing.loops import is_small
 
 
 @dataclasses.dataclass(eq=False)
@@ -47,6 +48,16 @@ class Request:
 
     def __post_init__(self) -> None:
         self.needed_batch = self.samples.declared_batch
+
+    @functools.cached_property
+    def layout(self) -> Layout:
+        """How the samples are packed, and of which shapes and dtypes they are."""
+        return self.samples.layout
+
+    @functools.cached_property
+    def is_small(self) -> bool:
+        """Whether batches of the samples are looped over inside the graph."""
+        return is_small(self.layout)
 
     def check_targets(
         self, batch: Batch, check: TargetCheck | None, shape: tf.TensorShape, channel_axis: int

@@ -196,7 +196,7 @@ class ScoreRunner:
         def check(shape: tf.TensorShape, channel_axis: int) -> None:
             request.check_targets(batch, self._operator.check_targets, shape, channel_axis)
 
-        query = ScoreQuery(self._operator.function, request.samples.layout)
+        query = ScoreQuery(self._operator.function, request.layout)
         score = SettledScore(self, request, batch, query, batch.targets)
         score.values = score.of_rows(batch.inputs, check)
         return score
@@ -206,7 +206,7 @@ class ScoreRunner:
             if (shape.rank or 0) > 2:  # refuses positions
                 weighted_score(tf.zeros([size or 1 for size in shape]), None, channel_axis)
 
-        layout = request.samples.layout
+        layout = request.layout
         outputs = self.values(request, ScoreQuery(None, layout), batch.inputs, check)
         largest = layout._replace(for_targets=0, target_specs=[tf.TensorSpec([], tf.int64)])
         query = ScoreQuery(self._operator.function, largest)
@@ -222,7 +222,7 @@ class ScoreRunner:
             if known is not None:
                 chosen_outputs(outputs, known)
 
-        query = ScoreQuery(None, request.samples.layout._replace(for_targets=None, target_specs=[]))
+        query = ScoreQuery(None, request.layout._replace(for_targets=None, target_specs=[]))
         values = self.values(request, query, batch.inputs, check)
         chosen = chosen_outputs(outputs, values.shape[1])
         score = SettledScore(self, request, batch, query, [], chosen)

@@ -399,10 +399,7 @@ class BlackBoxExplainer(abc.ABC):
             return self._bound.rows(request.samples)
         return self._scores.rows_at_once(request)
 
-    def _results(self, request: Request, size: int | None, verbose: int = 0) -> Iterator[Explained]:
-        return (explained for _, explained in self._by_batch(request, size, verbose))
-
-    def _by_batch(
+    def _results(
         self, request: Request, size: int | None, verbose: int = 0
     ) -> Iterator[tuple[Batch, Explained]]:
         """Yield what is asked, batch by batch of at most `size` samples: the only loop there is."""
@@ -421,7 +418,7 @@ class BlackBoxExplainer(abc.ABC):
             keras_compat.end_progress_bar(bar, done)
 
     def _maps_by_batch(self, request: Request, with_samples: bool) -> Iterator[Any]:
-        for batch, explained in self._by_batch(request, self._bound.rows(request.samples)):
+        for batch, explained in self._results(request, self._bound.rows(request.samples)):
             maps = self._packed(request, explained.maps)
             if with_samples:
                 x, y = request.samples.layout.packed([*batch.inputs, *batch.targets])
@@ -430,10 +427,12 @@ class BlackBoxExplainer(abc.ABC):
                 yield maps
             request.programs.clear()  # the model's owner may have changed it meanwhile
 
-    def _joined(self, request: Request, results: Sequence[Explained]) -> tuple[Any, tf.Tensor]:
+    def _joined(
+        self, request: Request, results: Sequence[tuple[Batch, Explained]]
+    ) -> tuple[Any, tf.Tensor]:
         """Return the maps of all batches, packed as the user wants them, and the scores."""
-        maps = concatenate([explained.maps for explained in results])
-        scores = np.concatenate([explained.scores for explained in results])
+        maps = concatenate([explained.maps for _, explained in results])
+        scores = np.concatenate([explained.scores for _, explained in results])
         return self._packed(request, maps), tf.constant(scores)
 
     def _packed(self, request: Request, maps: Sequence[tf.Tensor | None]) -> Any:

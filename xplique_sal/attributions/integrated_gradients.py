@@ -207,7 +207,7 @@ class IntegratedGradients(WhiteBoxExplainer):
         request = self._request(inputs, targets)
         results = [*self._results(request, self._rows_at_once(request), verbose)]
         maps, _ = self._joined(request, results)
-        details = np.concatenate([explained.details for explained in results])
+        details = np.concatenate([explained.details for _, explained in results])
         total, _, change = tf.unstack(tf.constant(details), axis=1)
         return maps, total - change, change
 
