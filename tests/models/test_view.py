@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import built_once, central_differences, class_score, gradient, saliency
+from reference import central_differences, class_score, gradient, saliency
 
 from xplique_sal import Saliency
 from xplique_sal.errors import InvalidModelError, InvalidParameterError, LayerNotFoundError
@@ -15,7 +15,6 @@ def images(rng, *shape):
     return rng.normal(size=(5, *(shape or (8, 8, 3)))).astype("float32")
 
 
-@built_once
 def small_cnn(keras, activation="softmax", name="cnn"):
     return keras.Sequential(
         [
@@ -132,7 +131,6 @@ def slashed(keras):
     return "conv1/conv" if keras.__name__ == "tf_keras" else "conv1_conv"
 
 
-@built_once
 def nested(keras):
     backbone = keras.Sequential(
         [
@@ -225,7 +223,6 @@ def test_subclassed_tf_keras_model_that_branches_on_a_tensor(rng):
     np.testing.assert_allclose(maps, np.tile(2 * np.abs(model.scores.kernel[:, 1]), (5, 1)))
 
 
-@built_once
 def two_inputs(keras):
     left = keras.layers.Input((8, 8, 3), name="left")
     right = keras.layers.Input((4,), name="aside")
@@ -290,7 +287,6 @@ def test_integer_input_beside_a_float_has_no_map(keras, rng):
     )
 
 
-@built_once
 def two_outputs(keras, as_dict=False):
     inputs = keras.layers.Input((4,))
     hidden = keras.layers.Dense(5, activation="tanh")(inputs)
