@@ -248,34 +248,3 @@ def test_baselines_of_another_shape(keras, rng, baseline):
     x = rng.normal(size=(2, 5)).astype("float32")
     with pytest.raises(InvalidParameterError, match="shape of a sample"):
         IntegratedGradients(network(keras), baseline_value=baseline).explain(x, 1)
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 64])
-@pytest.mark.parametrize("kind", ["mean of the batch", "reversed batch", "NumPy noise"])
-def test_a_baseline_that_depends_on_the_batch_or_on_chance_is_refused(keras, rng, kind, batch_size):
-    baseline = {
-        "mean of the batch": lambda x: tf.reduce_mean(x, 0, keepdims=True) + 0 * x,
-        "reversed batch": lambda x: x[::-1],
-        "NumPy noise": lambda x: x + np.random.default_rng().normal(size=3).astype("f4"),
-    }[kind]
-    model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)])
-    x = rng.normal(size=(5, 3)).astype("f4")
-    explainer = IntegratedGradients(model, baseline_value=baseline, batch_size=batch_size)
-    with pytest.raises(InvalidParameterError, match="depends on the batch, or on chance"):
-        explainer.explain(x, 1)
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 64])
-@pytest.mark.parametrize("kind", ["of each sample", "one for all", "a number", "stateless noise"])
-def test_maps_of_baseline_functions_do_not_depend_on_the_batch(keras, rng, kind, batch_size):
-    baseline = {
-        "of each sample": lambda x: tf.reduce_mean(x, 1, keepdims=True),
-        "one for all": lambda x: tf.constant([1.0, 2.0, 3.0]),
-        "a number": lambda x: tf.constant(0.5),
-        "stateless noise": lambda x: 0 * x + tf.random.stateless_normal([1, 3], (0, 1)),
-    }[kind]
-    model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)])
-    x = rng.normal(size=(5, 3)).astype("f4")
-    explainer = IntegratedGradients(model, baseline_value=baseline, batch_size=batch_size)
-    kernel = model.layers[-1].get_weights()[0][:, 1]
-    assert_close(explainer.explain(x, 1), (x - np.asarray(baseline(tf.constant(x)))) * kernel)

@@ -418,9 +418,12 @@ def test_outputs_that_a_function_does_not_have(rng):
         Occlusion(np.asarray, output=1)(x, 0)
     with pytest.raises(InvalidParameterError, match="an index, a name or a dict key"):
         Occlusion(np.asarray, output=1.5)
-    for option in ({"output_layer": "dense"}, {"logits": True}):
-        with pytest.raises(InvalidModelError, match="returns what is to be explained"):
-            Occlusion(np.asarray, **option)
+    with pytest.raises(InvalidModelError, match="made of Keras layers"):
+        Occlusion(np.asarray, output_layer="dense")
+    with pytest.raises(InvalidModelError, match="returns what is to be explained"):
+        Occlusion(Boosted(np.ones(4)), output_layer="dense")
+    with pytest.raises(InvalidModelError, match="as NumPy does"):
+        Occlusion(np.asarray, logits=True)(x, 0)
 
 
 @lite

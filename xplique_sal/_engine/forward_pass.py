@@ -142,10 +142,15 @@ class ForwardPass:
         if not any(self.has_gradient):
             names = self._view.names_of_sources(len(gradients))
             raise no_gradient(self.sources, names, self._view.embeddings)
-        return [None if gradient is None else self._in_full(gradient) for gradient in gradients]
+        return [
+            None if gradient is None else self._in_full(gradient, source)
+            for gradient, source in zip(gradients, self.sources, strict=True)
+        ]
 
-    def _in_full(self, gradient: Any) -> tf.Tensor:
+    def _in_full(self, gradient: Any, source: tf.Tensor) -> tf.Tensor:
         gradient = tf.convert_to_tensor(gradient)  # the gradient of a gather is sparse
+        # That of a Python function (`tf.py_function`) does not tell its shape.
+        gradient = tf.ensure_shape(gradient, source.shape)
         if gradient.dtype.size < 4:
             gradient = tf.cast(gradient, tf.float32)
         if self._view.computes_in_float16:

@@ -256,8 +256,14 @@ class ScoreRunner:
         """
         try:
             if isinstance(self._f, ModelView):
-                parts = self._compiled(self._f, request, query, arrays, check)
-            else:
+                try:
+                    parts = self._compiled(self._f, request, query, arrays, check)
+                except Exception as error:
+                    function = self._f.called(error)
+                    if function is None:
+                        raise
+                    self._f = function
+            if isinstance(self._f, PlainFunction):
                 parts = self._called(self._f, query, arrays, check)
         except TraceFailed as failure:
             # Targets of a wrong shape make an operator fail.

@@ -46,6 +46,9 @@ class PlainFunction:
     def build(self, sample: Sequence[Any], skeleton: Skeleton) -> None:
         """Do nothing: a function is what it is."""
 
+    def inputs_for(self, given: Structure) -> None:
+        """Return what the model says about its inputs: nothing."""
+
     def arrangement_of_maps(self, for_user: Skeleton) -> Skeleton:
         """Return how maps are packed: as the inputs."""
         return for_user

@@ -11,7 +11,7 @@ from xplique_sal._data.samples import Samples
 from xplique_sal._data.structures import pack
 from xplique_sal._models.traced import TracedModel
 from xplique_sal._models.view import ModelView
-from xplique_sal._tracing import keras_compat, layer_paths, wrapping
+from xplique_sal._tracing import keras_compat, layer_paths, reached, wrapping
 from xplique_sal.errors import InvalidModelError
 
 _REMEDY = "Name a layer: `conv_layer=` an index, a name or a path such as 'backbone/conv5'."
@@ -47,7 +47,7 @@ def last_feature_map(view: ModelView, samples: Samples) -> str:
     def build(*tensors: tf.Tensor) -> tuple[tf.Tensor, str]:
         return tf.zeros([]), _path(plain, _found(plain, samples, tensors))
 
-    if not keras_compat.is_layer(view.model):
+    if not reached.layers_in(view.model):
         raise InvalidModelError(
             "a Keras model, whose layers can be seen",
             f"a {type(view.model).__name__}",
@@ -72,7 +72,7 @@ def _found(view: ModelView, samples: Samples, tensors: Sequence[tf.Tensor]) -> _
             seen.append(_Seen(layer, calls[id(layer)], output))
         return output
 
-    layers = list(keras_compat.all_layers(view.model))[1:]
+    layers = [layer for layer in reached.all_layers_in(view.model) if layer is not view.model]
     with wrapping.TRACING, wrapping.calls_passed_through(layers, see):
         explained = TracedModel(view)(pack(samples.for_user, inputs))
     ranks = {tensor.shape.rank for tensor in inputs if tensor.shape.rank > 2}

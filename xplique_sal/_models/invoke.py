@@ -3,68 +3,229 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from xplique_sal._data.structures import Structure, leaves
+from xplique_sal._data.structures import InputSpec, ModelInputs, Structure, leaves
 from xplique_sal._tracing import keras_compat
 from xplique_sal.errors import InvalidModelError
+
+
+def _directly(function: Any, *args: Any, **kwargs: Any) -> Any:
+    return function(*args, **kwargs)
 
 
 def check_model(model: Any) -> None:
     """Refuse what is not a model that TensorFlow can differentiate.
 
+    Of a Python function it is only known when it is traced.
+
     Raises
     ------
     InvalidModelError
     """
-    if is_differentiable(model):
+    if is_tensorflows(model) or is_function(model):
         if keras_compat.is_layer(model):
             keras_compat.check_backend(model)
         return
     remedy = "Explain it with a black-box method, which needs no gradient."
     if isinstance(model, type):
         remedy = "Pass an instance of it."
-    elif isinstance(model, tf.Module) or callable(model):
-        remedy = (
-            "Give it as a `tf.Module` with a `__call__`, or explain it with a black-box method."
-        )
+    elif isinstance(model, tf.Module):
+        remedy = "Give it a `__call__`, or pass a function: lambda x: model.score(x)."
+    elif _is_loaded(model):
+        names = ", ".join(f"loaded.signatures[{name!r}]" for name in model.signatures)
+        remedy = f"Choose what to explain: {names or 'it was saved without any function'}."
     kind = model.__name__ if isinstance(model, type) else type(model).__name__
     raise InvalidModelError(
-        "a tf-keras or Keras 3 model, a callable `tf.Module` or a loaded SavedModel",
+        "a tf-keras or Keras 3 model, a callable `tf.Module`, a SavedModel or a function of "
+        "tensors",
         f"{'the class' if isinstance(model, type) else 'an object of type'} {kind}",
         remedy,
     )
 
 
-def is_differentiable(model: Any) -> bool:
-    """Tell whether a model is of a kind that TensorFlow can differentiate."""
+def is_tensorflows(model: Any) -> bool:
+    """Tell whether a model is of a kind that TensorFlow runs, and can differentiate."""
     is_module = isinstance(model, tf.Module) and callable(model)
-    return is_module or keras_compat.is_layer(model) or _is_saved_model(model)
+    is_compiled = isinstance(model, tf.types.experimental.Callable)
+    is_saved = _is_loaded(model) and (callable(model) or only_signature(model) is not None)
+    return is_module or is_compiled or keras_compat.is_layer(model) or is_saved
 
 
-def _is_saved_model(model: Any) -> bool:
-    loaded = hasattr(model, "signatures") and hasattr(model, "tensorflow_version")
-    return loaded and (callable(model) or "serving_default" in model.signatures)
+def is_function(model: Any) -> bool:
+    """Tell whether a model is a function of Python, of tensors or of arrays."""
+    return callable(model) and not isinstance(model, type)
+
+
+def _is_loaded(model: Any) -> bool:
+    return hasattr(model, "signatures") and hasattr(model, "tensorflow_version")
+
+
+def only_signature(model: Any) -> Any | None:
+    """Return the signature by which a SavedModel that cannot be called is run, if it is clear."""
+    if callable(model) or not _is_loaded(model):
+        return None
+    signatures = dict(model.signatures)
+    alone = next(iter(signatures.values())) if len(signatures) == 1 else None
+    return signatures.get("serving_default", alone)
+
+
+def inputs_of(model: Any, given: Structure = None) -> ModelInputs | None:
+    """Return what a model says about its inputs, or ``None`` if it says nothing.
+
+    Where `given` is for several arguments of its call, it says nothing of them.
+    """
+    if keras_compat.is_layer(model):
+        return keras_compat.inputs_of(model) if not takes_several(model, given) else None
+    names = _names_of_signature(signature := only_signature(model) or model)
+    if names is None:
+        return None
+    known = signature.structured_input_signature[1]
+    specs = tuple(InputSpec(name, _shape(known[name]), known[name].dtype) for name in names)
+    sizes = {spec.shape[0] for spec in specs if spec.shape} - {None}
+    fixed = sizes.pop() if len(sizes) == 1 else None
+    return ModelInputs(specs, {name: i for i, name in enumerate(names)}, fixed)
+
+
+def takes_several(layer: Any, given: Structure) -> bool:
+    """Tell whether `given` are several arguments of a Keras model's call."""
+    try:
+        parameters = call_parameters(layer.call)
+    except (TypeError, ValueError):
+        return False
+    if sum(parameter.default is parameter.empty for parameter in parameters) > 1:
+        return True
+    names = {parameter.name for parameter in parameters}
+    return len(names) > 1 and isinstance(given, Mapping) and set(given) <= names
+
+
+def _shape(spec: tf.TensorSpec) -> tuple[int | None, ...] | None:
+    return None if spec.shape.rank is None else tuple(spec.shape)
+
+
+def _names_of_signature(signature: Any) -> list[str] | None:
+    """Return the names of the inputs of a signature; ``None`` of what is none."""
+    positional, named = getattr(signature, "structured_input_signature", None) or ((), {})
+    return list(named) if named and not positional else None
 
 
 def invoke(model: Any, inputs: Structure) -> Any:
-    """Run a model for inference on inputs that are packed as it wants them."""
+    """Run a model for inference, while it is traced, on inputs that are packed as it wants them.
+
+    Raises
+    ------
+    InvalidModelError
+        If it takes other arguments, or needs the values of its inputs.
+    """
+    try:
+        return run(model, inputs, with_autograph())
+    except Exception as error:
+        if not _asks_for_values(error):
+            raise
+        raise InvalidModelError(
+            "a model of TensorFlow operations",
+            "one that needs the values of its inputs, as NumPy does, so that it has no gradient "
+            f"({str(error).strip().splitlines()[0]})",
+            "Use operations of `tf` in place of those of NumPy, or a black-box method "
+            "(`Occlusion`, `Rise`), which needs no gradient.",
+        ) from error
+
+
+def needed_values(error: BaseException) -> bool:
+    """Tell whether `invoke` failed because the model looks at the values of its inputs."""
+    return isinstance(error, InvalidModelError) and _asks_for_values(error.__cause__)
+
+
+def _asks_for_values(error: BaseException | None) -> bool:
+    """Tell whether an error is TensorFlow's own at a tensor that has no value in a trace."""
+    text = str(error)
+    return isinstance(error, (RuntimeError, AttributeError, TypeError, ValueError)) and (
+        "to a numpy array" in text
+        or "has no attribute 'numpy'" in text
+        or "numpy() is only available when eager execution" in text
+        or "Detected a call to `Model.predict` inside a `tf.function`" in text
+    )
+
+
+def run(model: Any, inputs: Structure, call: Callable[..., Any] = _directly) -> Any:
+    """Run a model for inference on inputs that are packed as it wants them.
+
+    Parameters
+    ----------
+    call
+        Calls its first argument with the others.
+    """
     if keras_compat.is_layer(model):
-        return with_autograph()(keras_compat.call, model, inputs)
-    if not callable(model):
-        return _call_signature(model.signatures["serving_default"], inputs)
-    if _is_saved_model(model):
+        args, options = _arguments(model.call, inputs)
+        return call(keras_compat.call, model, *args, **options)
+    signature = only_signature(model) or model
+    if isinstance(signature, tf.types.experimental.ConcreteFunction):
+        if _names_of_signature(signature) is not None:
+            return _call_signature(signature, inputs)
+        positional = (getattr(signature, "structured_input_signature", None) or (None,))[0]
+        count = len(signature.inputs) if positional is None else len(positional)
+        return signature(inputs) if count == 1 else signature(*leaves(inputs))
+    if _is_loaded(model):
         # What `training` defaults to was lost when the model was saved.
         try:
             return model(inputs, training=False)
         except (TypeError, ValueError):
             return model(inputs)
+    args, options = _arguments(getattr(model, "python_function", model), inputs)
     if keras_compat.accepts_training(model):
-        return with_autograph()(model, inputs, training=False)
-    return with_autograph()(model, inputs)
+        options = {**options, "training": False}
+    return call(model, *args, **options)
+
+
+def _arguments(function: Any, inputs: Structure) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return inputs as the arguments of a function: together, or one for each of its parameters.
+
+    Raises
+    ------
+    InvalidModelError
+        If it has several parameters, and there are not as many inputs.
+    """
+    try:
+        parameters = call_parameters(function)
+    except (TypeError, ValueError):
+        return (inputs,), {}  # one that does not tell
+    names = [parameter.name for parameter in parameters]
+    needed = [p.name for p in parameters if p.default is p.empty]
+    is_named = isinstance(inputs, Mapping) and set(needed) <= set(inputs) <= set(names)
+    if is_named and len(names) > 1:
+        return (), dict(inputs)
+    if len(needed) < 2:
+        return (inputs,), {}
+    if isinstance(inputs, (list, tuple)) and len(needed) <= len(inputs) <= len(names):
+        return tuple(inputs), {}
+    several = isinstance(inputs, (list, tuple, Mapping))
+    raise InvalidModelError(
+        f"an input for each argument that the model's call needs: {', '.join(map(repr, needed))}",
+        f"{len(inputs)} other inputs" if several else "one input",
+        "Pass a list, or a dict by these names. What is no input can be given by a function: "
+        f"lambda x: model(x, {needed[-1]}=...).",
+    )
+
+
+def call_parameters(function: Any) -> list[inspect.Parameter]:
+    """Return the parameters of a function that inputs can be given for."""
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    found = inspect.signature(function).parameters.values()
+    # Of a layer, the mask is what Keras gives.
+    of_layer = keras_compat.is_layer(getattr(function, "__self__", None))
+    left_out = ("training", "mask") if of_layer else ("training",)
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in found):
+        return []
+    return [
+        parameter
+        for parameter in found
+        if parameter.kind in kinds and parameter.name not in left_out
+    ]
 
 
 def _call_signature(signature: Any, inputs: Structure) -> Any:
@@ -77,6 +238,8 @@ def _call_signature(signature: Any, inputs: Structure) -> Any:
             "Pass a dict with these names.",
         )
     outputs = signature(**given)
+    if not isinstance(outputs, dict):
+        return outputs
     # A signature has names for its outputs, and no order; tf-keras numbers those of a list.
     return {name: outputs[name] for name in sorted(outputs, key=_by_number)}
 

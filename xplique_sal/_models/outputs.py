@@ -24,6 +24,11 @@ def check_choice(output: Any) -> None:
         )
 
 
+def is_several(output: Any) -> bool:
+    """Tell whether a model returned several outputs."""
+    return isinstance(output, (dict, list, tuple)) and len(output) > 1
+
+
 def choose_output(
     outputs: Any, choice: int | str | None, names: list[str], kinds: tuple[type, ...] = (tf.Tensor,)
 ) -> Any:

@@ -12,10 +12,10 @@ from xplique_sal._data.arrange import arrange
 from xplique_sal._data.structures import Structure, leaves, pack
 from xplique_sal._models.activation import before_final_activation, final_activation, is_seen_by
 from xplique_sal._models.cheaper import equivalents
-from xplique_sal._models.invoke import invoke
-from xplique_sal._models.outputs import choose_output
+from xplique_sal._models.invoke import call_with_autograph, invoke
+from xplique_sal._models.outputs import choose_output, is_several
 from xplique_sal._models.rules.rewiring import Rewirer, Rewiring
-from xplique_sal._tracing import keras_compat, layer_paths, wrapping
+from xplique_sal._tracing import keras_compat, layer_paths, reached, wrapping
 from xplique_sal._tracing.layer_paths import LayerCall
 from xplique_sal.errors import (
     InvalidModelError,
@@ -85,10 +85,18 @@ class TracedModel:
         output, calls = self._run(inputs, [self._explained.layer] if self._explained else [])
         if self._explained is not None:
             output = one_call(self._explained, calls, self._graph)
+        if self.view.takes_all_outputs and self.view.output is None and is_several(output):
+            return tf.nest.map_structure(self._finished, output)
         names = keras_compat.output_names(self.view.model) if self._explained is None else []
-        output = choose_output(output, self.view.output, names)
+        return self._finished(choose_output(output, self.view.output, names))
+
+    def _finished(self, output: Any) -> Any:
+        """Return an output of the model as it is explained."""
+        if not isinstance(output, tf.Tensor):
+            return output
         if self.view.logits:
-            output = before_final_activation(output, keras_compat.is_layer(self.view.model))
+            has_layers = bool(reached.layers_in(self.view.model))
+            output = before_final_activation(output, has_layers)
         else:
             self.activation = final_activation(output)
             self._outputs.append(output)
@@ -99,7 +107,7 @@ class TracedModel:
     def layers(self, inputs: Structure) -> Callable[[Any], tf.Tensor]:
         """Run the model once, and return a function from a layer's path to its output."""
         model = self.view.model
-        inner = list(keras_compat.all_layers(model))[1:] if keras_compat.is_layer(model) else []
+        inner = [layer for layer in reached.all_layers_in(model) if layer is not model]
         _, calls = self._run(inputs, inner)
         graph = self._graph
 
@@ -113,7 +121,7 @@ class TracedModel:
         """Run the model; return its output, and those of each call of `layers` by their id."""
         self._graph = tf.compat.v1.get_default_graph()
         model = self.view.model
-        given, for_model, _ = arrange(inputs, self.view.inputs)
+        given, for_model, _ = arrange(inputs, self.view.inputs_for(inputs))
         flat = self.view.cast_all(given)
         calls: dict[int, list[Any]] = {}
 
@@ -128,6 +136,10 @@ class TracedModel:
 
         seen = [*layers, *(call.layer for call in self._wrt_calls)]
         unique = list({id(layer): layer for layer in seen}.values())
+        for layer in unique:
+            number = keras_compat.input_of_layer(model, layer)
+            if number is not None:  # an input layer is not called
+                flat[number] = see(layer, lambda x: x, (flat[number],), {})
         rewired = contextlib.nullcontext() if self.rewirer is None else self.rewirer.forward(model)
         rules = self.view.rules
         own_gradients = self._tape is not None and not (rules and rules.needs_every_op)
@@ -136,6 +148,9 @@ class TracedModel:
             rewired,
             equivalents.replacing_layers(model, self.view.fold_batch_norm, own_gradients),
             wrapping.calls_passed_through(unique, see),
+            # A user's function that was compiled before would hide the layers, and one that is
+            # compiled now would keep for good what is done to them here.
+            wrapping.functions_inlined(call_with_autograph) if unique else contextlib.nullcontext(),
         ):
             output = invoke(model, pack(for_model, flat))
         if self._tape is not None and self._wrt_calls:

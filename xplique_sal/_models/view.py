@@ -10,11 +10,19 @@ import tensorflow as tf
 from xplique_sal._data.arrange import arrange
 from xplique_sal._data.structures import ModelInputs, Skeleton, Structure, pack
 from xplique_sal._models.black_box import PlainFunction
-from xplique_sal._models.invoke import check_model, is_differentiable
+from xplique_sal._models.invoke import (
+    check_model,
+    inputs_of,
+    is_function,
+    is_tensorflows,
+    needed_values,
+    run,
+)
 from xplique_sal._models.outputs import check_choice
 from xplique_sal._models.rules import rectifiers
 from xplique_sal._models.traced import TracedModel
-from xplique_sal._tracing import keras_compat, layer_paths, programs, wrapping
+from xplique_sal._tracing import keras_compat, layer_paths, programs, reached, wrapping
+from xplique_sal._tracing.held import weakly_referable
 from xplique_sal._tracing.layer_paths import LayerCall
 from xplique_sal._tracing.programs import Program, TraceFailed
 from xplique_sal.errors import InvalidModelError, InvalidParameterError, XpliqueSalError
@@ -26,7 +34,8 @@ class ModelView:
     Parameters
     ----------
     model
-        A model of either Keras, a `tf.Module`, or a loaded SavedModel.
+        A model of either Keras, a `tf.Module`, a loaded SavedModel or a signature of it, a
+        `tf.function`, or any function of TensorFlow operations.
     output_layer
         What is explained: see `layer_paths.find`; ``None`` is the model's output.
     output
@@ -39,6 +48,9 @@ class ModelView:
         A rule for the gradient of rectifiers, or a `RuleSet`.
     fold_batch_norm
         Compute batch normalisation inside the convolution before it.
+    takes_all_outputs
+        Whether all of several outputs are wanted where none is chosen: an operator of the user's
+        own can make one score of them.
     """
 
     def __init__(
@@ -51,16 +63,21 @@ class ModelView:
         wrt_layer: int | str | Sequence[int | str] | None = None,
         backprop_modifier: Any = None,
         fold_batch_norm: bool = True,
+        takes_all_outputs: bool = False,
     ) -> None:
         check_model(model)
+        if not is_tensorflows(model):
+            model = weakly_referable(model)
         check_choice(output)
         self.model = model
+        self._was_run = False
         self.output_layer = output_layer
         self.output = output
         self.logits = bool(logits)
         self.wrt_layer = wrt_layer
         self.rules = rectifiers.resolve(backprop_modifier)
         self.fold_batch_norm = bool(fold_batch_norm)
+        self.takes_all_outputs = takes_all_outputs
         # Raises now if the layers are there to be looked up, else when the model has been built.
         if self.is_built:
             self.chosen_layers()
@@ -83,26 +100,39 @@ class ModelView:
         calls = tuple((id(call.layer), call.call) for call in wrt)
         layer = None if explained is None else (id(explained.layer), explained.call)
         rules = () if self.rules is None else self.rules.key
-        return (layer, calls, self.output, self.logits, self.fold_batch_norm, *rules)
+        whole = self.takes_all_outputs
+        return (layer, calls, self.output, self.logits, self.fold_batch_norm, whole, *rules)
 
     @property
     def inputs(self) -> ModelInputs | None:
         """What the model says about its inputs."""
-        return keras_compat.inputs_of(self.model) if self._is_keras else None
+        return inputs_of(self.model)
+
+    def inputs_for(self, given: Structure) -> ModelInputs | None:
+        """Return what the model says about inputs that may be several arguments of its call."""
+        if isinstance(given, tf.data.Dataset):
+            given = given.element_spec
+            given = given[0] if isinstance(given, tuple) else given
+        return inputs_of(self.model, given)
 
     @property
     def computes_in_float16(self) -> bool:
         """Whether small gradients may underflow."""
-        return self._is_keras and keras_compat.computes_in_float16(self.model)
+        return any(map(keras_compat.computes_in_float16, self._layers))
 
     @property
     def channel_axis(self) -> int:
         """The channel axis of the model's images."""
-        return keras_compat.channel_axis(self.model) if self._is_keras else -1
+        for layer in self._layers:
+            axis = keras_compat.channel_axis(layer, 0)
+            if axis:
+                return axis
+        return -1
 
     @property
-    def _is_keras(self) -> bool:
-        return keras_compat.is_layer(self.model)
+    def _layers(self) -> list[Any]:
+        """The Keras layers that the model is made of: itself, or those that it holds."""
+        return list(reached.layers_in(self.model).values())
 
     def names_of_sources(self, count: int) -> list[str]:
         """Return what each thing that is differentiated to is called."""
@@ -116,22 +146,23 @@ class ModelView:
     @property
     def embeddings(self) -> list[str]:
         """The paths of the embeddings to which a gradient is not asked for yet."""
-        if not self._is_keras or self.wrt_layer is not None:
+        if self.wrt_layer is not None:
             return []
-        found = filter(keras_compat.is_embedding, keras_compat.all_layers(self.model))
+        found = filter(keras_compat.is_embedding, reached.all_layers_in(self.model))
         paths = (layer_paths.path_of(self.model, layer) for layer in found)
         return [path for path in paths if path is not None]
 
     @property
     def is_built(self) -> bool:
         """Whether the model has its variables."""
-        return not self._is_keras or keras_compat.is_built(self.model)
+        return self._was_run or all(map(keras_compat.is_built, self._layers))
 
     def build(self, sample: Sequence[Any], skeleton: Skeleton) -> None:
         """Give a model that was never called its variables, as its owner's first call would."""
         with wrapping.TRACING:
             if not self.is_built:
-                keras_compat.call(self.model, pack(skeleton, self.cast_all(sample)))
+                run(self.model, pack(skeleton, self.cast_all(sample)))
+                self._was_run = not keras_compat.is_layer(self.model)
         self.chosen_layers()
 
     def chosen_layers(self) -> tuple[LayerCall | None, list[LayerCall]]:
@@ -172,8 +203,8 @@ class ModelView:
         return [self.cast(position, value) for position, value in enumerate(values)]
 
     def _variable_dtype(self) -> tf.DType:
-        if self._is_keras:
-            return tf.as_dtype(keras_compat.policy(self.model)[1])
+        for layer in self._layers:
+            return tf.as_dtype(keras_compat.policy(layer)[1])
         for variable in getattr(self.model, "variables", ()):
             if variable.dtype.is_floating:
                 return variable.dtype
@@ -220,11 +251,29 @@ class ModelView:
                     raise
             size = likely
 
+    def called(self, error: Exception) -> PlainFunction | None:
+        """Return f as a function that is only called, if that may do where tracing failed.
+
+        It does where the model needs the values of its inputs. What is wrong with a function of
+        Python is seen when it is called.
+        """
+        cause = error.reason if isinstance(error, TraceFailed) else error
+        is_python = not is_tensorflows(self.model) and not isinstance(cause, tf.errors.OpError)
+        if self.output_layer is not None or self.logits:
+            return None
+        if not (is_python or needed_values(cause)):
+            return None
+        return PlainFunction(self._run, self.output)
+
+    def _run(self, inputs: Structure) -> Any:
+        flat, for_model, _ = arrange(inputs, self.inputs_for(inputs))
+        return run(self.model, pack(for_model, self.cast_all(flat)))
+
     def __call__(self, inputs: Structure) -> tf.Tensor:
         """Return f(x), differentiable, for a batch; the gradient follows the backprop modifier."""
         if not tf.executing_eagerly():
             return TracedModel(self)(inputs)
-        flat, for_model, for_user = arrange(inputs, self.inputs)
+        flat, for_model, for_user = arrange(inputs, self.inputs_for(inputs))
         flat = [tf.convert_to_tensor(value) for value in flat]
         if not self.is_built:
             self.build(flat, for_model)
@@ -272,6 +321,7 @@ def function_of(
     output_layer: int | str | None = None,
     output: int | str | None = None,
     logits: bool = False,
+    takes_all_outputs: bool = False,
 ) -> ModelView | PlainFunction:
     """Return the function f of any model that can be called.
 
@@ -282,9 +332,18 @@ def function_of(
     """
     if isinstance(model, (ModelView, PlainFunction)):
         return model
-    if is_differentiable(model):
-        return ModelView(model, output_layer=output_layer, output=output, logits=logits)
-    if output_layer is not None or logits:
+    is_asked_for_more = output_layer is not None or bool(logits)
+    if is_tensorflows(model) or (
+        is_function(model) and (is_asked_for_more or reached.names_tensorflow(model))
+    ):
+        return ModelView(
+            model,
+            output_layer=output_layer,
+            output=output,
+            logits=logits,
+            takes_all_outputs=takes_all_outputs,
+        )
+    if is_asked_for_more:
         raise InvalidModelError(
             "a model that TensorFlow runs, for `output_layer` or `logits`",
             f"an object of type {type(model).__name__}",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import weakref
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+
+import tensorflow as tf
 
 from xplique_sal._tracing import keras_compat
 from xplique_sal._tracing.description import Description, can_change, is_model, is_referable
@@ -18,12 +21,23 @@ def owners(model: Any) -> list[tuple[Any, dict[str, Any]]]:
     """
     if keras_compat.is_layer(model):
         return list(keras_compat.walk(model))
+    if inspect.ismethod(model):  # a new object at each access
+        return [*owners(model.__self__), *owners(model.__func__)]
+    if isinstance(model, tf.types.experimental.Callable):
+        # What TensorFlow keeps there of its traces is no business of ours.
+        function = getattr(model, "python_function", None)
+        return [] if function is None else owners(function)
     found: dict[int, tuple[Any, dict[str, Any]]] = {}
     for owner in (model, *getattr(model, "submodules", ())):
         inner = keras_compat.walk(owner) if keras_compat.is_layer(owner) else [(owner, _own(owner))]
         for part, attributes in inner:
             found.setdefault(id(part), (part, attributes))
     return list(found.values())
+
+
+def _of_class(kind: type, name: str) -> Any:
+    """Return what a class has under a name: itself, where access would bind it anew each time."""
+    return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
 
 
 def _own(owner: Any) -> dict[str, Any]:
@@ -71,7 +85,7 @@ class Fingerprint:
         described, changeable = self._described, []
         described.identify(owner)
         for name in ("call", "__call__"):  # a method can be replaced on the class, too
-            described.identify(getattr(type(owner), name, None))
+            described.identify(_of_class(type(owner), name))
         described.add_class_of(owner)
         is_layer = keras_compat.is_layer(owner)
         if is_layer:
@@ -80,7 +94,7 @@ class Fingerprint:
             described.add(owner)
         for name, value in attributes.items():
             own = [value]
-            while name == "call" and own and hasattr(own[0], "replaced_call"):
+            while name in ("call", "quantized_call") and own and hasattr(own[0], "replaced_call"):
                 # Another thread is tracing this layer: what counts is what it put aside.
                 own = own[0].replaced_call
             if own and not keras_compat.is_symbolic(own[0]):
@@ -112,7 +126,7 @@ class Fingerprint:
                 return []
             if type(owner) not in classes:
                 classes[type(owner)] = None
-                parts += (id(getattr(type(owner), name, None)) for name in ("call", "__call__"))
+                parts += (id(_of_class(type(owner), name)) for name in ("call", "__call__"))
                 look.add_class_of(owner)
             held = getattr(owner, "__dict__", {})
             parts += held

@@ -17,7 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from xplique_sal._data.structures import InputSpec, ModelInputs, Structure, skeleton_of
+from xplique_sal._data.structures import InputSpec, ModelInputs, skeleton_of
 from xplique_sal.errors import InvalidModelError
 
 #: Names that `compile`, `fit` and TensorFlow's object tracking set on a model or a layer.
@@ -213,9 +213,9 @@ def is_built(layer: Any) -> bool:
     return bool(layer.built)
 
 
-def call(layer: Any, inputs: Structure) -> Any:
+def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
     """Run a layer for inference. Both Kerases drop `training` where a `call` does not take it."""
-    return layer(inputs, training=False)
+    return layer(*args, training=False, **kwargs)
 
 
 def inputs_of(layer: Any) -> ModelInputs | None:
@@ -362,6 +362,34 @@ def _own_lists(layer: Any) -> list[str]:
     keras = _keras_of(layer)
     own = _own_names(keras) if keras is not None else frozenset()
     return [name for name, value in vars(layer).items() if name in own and isinstance(value, list)]
+
+
+def name_of_call(layer: Any) -> str:
+    """Return the name of the method that a layer is run by: of a quantised one it is another."""
+    is_quantised = getattr(layer, "quantization_mode", None) is not None
+    return "quantized_call" if is_quantised and hasattr(layer, "quantized_call") else "call"
+
+
+def only_infers_shapes() -> bool:
+    """Tell whether tf-keras calls layers only to learn the shapes of what they return.
+
+    It does so in graphs of their own, also while a Sequential model that was not built from an
+    input layer meets an input of another shape.
+    """
+    return getattr(tf.compat.v1.get_default_graph(), "name", "").endswith("_scratch_graph")
+
+
+def mask_of(value: Any) -> Any:
+    """Return the mask that a tensor carries from the layer that made it, or ``None``."""
+    return getattr(value, "_keras_mask", None)
+
+
+def input_of_layer(model: Any, layer: Any) -> int | None:
+    """Return which of a model's inputs an input layer is; ``None`` of another layer."""
+    if type(layer).__name__ != "InputLayer":
+        return None
+    output, tensors = _attribute(layer, "output"), _attribute(model, "inputs") or []
+    return next((number for number, tensor in enumerate(tensors) if tensor is output), None)
 
 
 def is_symbolic(value: Any) -> bool:

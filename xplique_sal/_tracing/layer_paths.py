@@ -6,7 +6,7 @@ import contextlib
 import difflib
 from typing import Any, NamedTuple
 
-from xplique_sal._tracing import keras_compat
+from xplique_sal._tracing import keras_compat, reached
 from xplique_sal.errors import InvalidModelError, InvalidParameterError, LayerNotFoundError
 
 
@@ -24,12 +24,14 @@ def find(model: Any, path: Any) -> LayerCall:
     Parameters
     ----------
     model
-        A model of either Keras.
+        A model of either Keras, or a function or `tf.Module` that holds some.
     path
         An index into ``model.layers``, a layer's name, names joined by slashes through nested
         models, or a layer of the model itself. An exact name wins, then the longest prefix that
-        names a nested layer. ``":k"`` at the end chooses the k-th call of a layer that is called
-        more than once.
+        names a nested layer. Where no layer has a name, an attribute that holds a layer is looked
+        for, ``"encoder.conv"`` or ``"blocks.0"``. ``":k"`` at the end chooses the k-th call of a
+        layer that is called more than once. In a function, a path begins in the model that it
+        holds; where it holds several, with the variable that holds it.
 
     Raises
     ------
@@ -38,10 +40,10 @@ def find(model: Any, path: Any) -> LayerCall:
     InvalidParameterError
         If `path` is neither an integer nor a string.
     InvalidModelError
-        If `model` is not a Keras model, so that it has no layers to name.
+        If `model` has no Keras layers to name.
     """
-    if keras_compat.is_layer(path) and keras_compat.is_layer(model):
-        if any(layer is path for layer in keras_compat.all_layers(model)):
+    if keras_compat.is_layer(path):
+        if any(layer is path for layer in reached.all_layers_in(model)):
             return LayerCall(path, path.name, None)
         raise _not_found(model, path.name)
     if isinstance(path, bool) or not isinstance(path, (int, str)):
@@ -50,26 +52,58 @@ def find(model: Any, path: Any) -> LayerCall:
             f"{path!r} of type {type(path).__name__}",
             "Pass an int, or a string such as 'backbone/conv5'.",
         )
-    if not keras_compat.is_layer(model):
+    if not reached.layers_in(model):
         raise InvalidModelError(
-            "a Keras model, whose layers have names",
-            f"a {type(model).__name__}",
+            "a model that is made of Keras layers, which have names",
+            f"a {type(model).__name__} in which none can be seen",
             "Leave `output_layer` and `wrt_layer` out, or pass the Keras model itself.",
         )
     if isinstance(path, int):
         return _by_index(model, path)
-    found = _descend(model, path)
+    found = _in_any(model, path)
     if found is not None:
         return LayerCall(found, path, None)
     name, colon, call = path.rpartition(":")
     if colon and call.isdecimal():
-        found = _descend(model, name)
+        found = _in_any(model, name)
         if found is not None:
             return LayerCall(found, name, int(call))
     raise _not_found(model, path)
 
 
+def _in_any(model: Any, path: str) -> Any | None:
+    """Return the layer of that path in the model, or in one of those that a function holds."""
+    outer = reached.layers_in(model)
+    found = {}
+    for place, layer in outer.items():
+        inner = _descend(layer, path)
+        for prefix in (place, layer.name) if inner is None and layer is not model else ():
+            if path == prefix:
+                inner = layer
+            elif path.startswith((f"{prefix}/", f"{prefix}.")):
+                inner = _descend(layer, path[len(prefix) + 1 :])
+            if inner is not None:
+                break
+        if inner is not None:
+            found[id(inner)] = inner
+    if len(found) > 1:
+        raise LayerNotFoundError(
+            "a path that one of the models has which the function holds",
+            f"{path!r}, which {len(found)} of them have",
+            f"Begin with what holds it: {', '.join(repr(f'{place}/{path}') for place in outer)}.",
+        )
+    return next(iter(found.values()), None)
+
+
 def _by_index(model: Any, index: int) -> LayerCall:
+    outer = reached.layers_in(model)
+    if len(outer) > 1:
+        raise LayerNotFoundError(
+            "a path, of a function that holds several models",
+            f"the index {index}",
+            f"Begin with what holds it: {', '.join(repr(f'{place}/...') for place in outer)}.",
+        )
+    (model,) = outer.values()
     layers = list(model.layers) if keras_compat.is_model(model) else keras_compat.children(model)
     if not -len(layers) <= index < len(layers):
         raise LayerNotFoundError(
@@ -81,11 +115,19 @@ def _by_index(model: Any, index: int) -> LayerCall:
 
 
 def _descend(model: Any, path: str) -> Any | None:
-    inner: dict[str, list[Any]] = {}
+    named: dict[str, list[Any]] = {}
     for child in keras_compat.children(model):
-        inner.setdefault(child.name, []).append(child)
+        named.setdefault(child.name, []).append(child)
+    for inner, ends in ((named, "/"), (_by_attribute(model), "/.")):
+        found = _descend_by(inner, path, ends)
+        if found is not None:
+            return found
+    return None
+
+
+def _descend_by(inner: dict[str, list[Any]], path: str, separators: str) -> Any | None:
     # The path itself first, then its prefixes, the longest first.
-    ends = [len(path), *(end for end in range(len(path) - 1, 0, -1) if path[end] == "/")]
+    ends = [len(path), *(e for e in range(len(path) - 1, 0, -1) if path[e] in separators)]
     for end in ends:
         for child in inner.get(path[:end], ()):
             if len(inner[path[:end]]) > 1:
@@ -100,29 +142,54 @@ def _descend(model: Any, path: str) -> Any | None:
     return None
 
 
+def _by_attribute(model: Any) -> dict[str, list[Any]]:
+    """Return the layers that a layer holds by the names of its attributes.
+
+    Those in lists and dicts are ``"blocks.0"`` and ``"heads.age"``.
+    """
+    found: dict[str, list[Any]] = {}
+
+    def look(name: str, value: Any, depth: int) -> None:
+        if keras_compat.is_layer(value):
+            found[name] = [value]
+        elif depth and isinstance(value, (dict, list, tuple)):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            for key, item in list(items):
+                look(f"{name}.{key}", item, depth - 1)
+
+    for name, value in keras_compat.user_attributes(model).items():
+        look(name, value, 2)
+    return found
+
+
 def all_paths(model: Any, prefix: str = "", depth: int = 4) -> list[str]:
     """Return the paths of the layers inside a model, down to `depth` levels."""
     paths = []
-    for child in keras_compat.children(model):
-        paths.append(prefix + child.name)
-        if depth > 1:
-            paths += all_paths(child, f"{prefix}{child.name}/", depth - 1)
+    for outer in reached.layers_in(model).values():
+        for child in keras_compat.children(outer):
+            paths.append(prefix + child.name)
+            if depth > 1:
+                paths += all_paths(child, f"{prefix}{child.name}/", depth - 1)
     return paths
 
 
 def path_of(model: Any, layer: Any) -> str | None:
     """Return a path by which `find` finds a layer, if there is one."""
-    waiting = [(child, child.name) for child in keras_compat.children(model)]
-    seen = {id(model)}
+    outer = reached.layers_in(model)
+    places = {id(held): place for place, held in outer.items()}
+    waiting = [(held, place if len(outer) > 1 else "") for place, held in outer.items()]
+    seen: set[int] = set()
     while waiting:
         inner, path = waiting.pop(0)
         if inner is layer:
+            path = path or places[id(layer)]
             with contextlib.suppress(LayerNotFoundError):
                 return path if find(model, path).layer is layer else None
             return None
         if id(inner) not in seen:
             seen.add(id(inner))
-            waiting += [(c, f"{path}/{c.name}") for c in keras_compat.children(inner)]
+            children = keras_compat.children(inner)
+            waiting += [(c, f"{path}/{c.name}".lstrip("/")) for c in children]
     return None
 
 

@@ -7,6 +7,7 @@ kept is the graph alone.
 
 from __future__ import annotations
 
+import inspect
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ from xplique_sal._tracing.wrapping import TRACING
 #: How many compiled functions of one model are kept.
 MOST_PROGRAMS = 32
 
-_programs: dict[int, _Programs] = {}
+_programs: dict[int | tuple[int, int], _Programs] = {}
 _lock = threading.Lock()
 _traces = 0
 
@@ -218,8 +219,11 @@ def forget(model: Any = None) -> None:
 
 
 def _programs_of(model: Any) -> _Programs:
-    key = id(model)
+    # A bound method is a new object at each access: what lives is the object that it belongs to.
+    is_method = inspect.ismethod(model)
+    owner = model.__self__ if is_method else model
+    key = (id(owner), id(model.__func__)) if is_method else id(owner)
     if key not in _programs:
         _programs[key] = _Programs()
-        weakref.finalize(model, _programs.pop, key, None)
+        weakref.finalize(owner, _programs.pop, key, None)
     return _programs[key]

@@ -15,6 +15,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from xplique_sal._tracing import keras_compat
+
 #: Held while a model is traced: one trace at a time sees its layers wrapped.
 TRACING = threading.RLock()
 
@@ -44,26 +46,27 @@ def calls_passed_through(
 
 @contextlib.contextmanager
 def _wrapped(layer: Any, around: Callable[..., Any]) -> Iterator[None]:
-    original = layer.call
-    own = [vars(layer)["call"]] if "call" in vars(layer) else []
+    name = keras_compat.name_of_call(layer)
+    original = getattr(layer, name)
+    own = [vars(layer)[name]] if name in vars(layer) else []
     thread = threading.get_ident()
 
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if threading.get_ident() != thread:
+        if threading.get_ident() != thread or keras_compat.only_infers_shapes():
             return original(*args, **kwargs)
         return around(layer, original, args, kwargs)
 
     call.replaced_call = own  # type: ignore[attr-defined]
     # Past `__setattr__`, so that Keras does not track the wrapper.
-    object.__setattr__(layer, "call", call)
+    object.__setattr__(layer, name, call)
     try:
         yield
     finally:
         if own:
-            object.__setattr__(layer, "call", own[0])
+            object.__setattr__(layer, name, own[0])
         else:
-            object.__delattr__(layer, "call")
+            object.__delattr__(layer, name)
 
 
 @contextlib.contextmanager

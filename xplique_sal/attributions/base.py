@@ -34,6 +34,7 @@ from xplique_sal._engine.recipe import PointsRecipe, Recipe
 from xplique_sal._engine.request import Explained, Request
 from xplique_sal._engine.score_runner import ScoreRunner, SettledScore
 from xplique_sal._models.black_box import PlainFunction
+from xplique_sal._models.given import check_unmasked
 from xplique_sal._models.rules.rewiring import Rewiring
 from xplique_sal._models.view import ModelView, function_of
 from xplique_sal._tracing import keras_compat
@@ -57,8 +58,9 @@ class BlackBoxExplainer(abc.ABC):
     ----------
     model
         What is explained: a tf-keras or Keras 3 model of any kind, a `tf.Module`, a loaded
-        SavedModel or, for methods that need no gradient, any callable, anything with
-        `predict_proba` or `predict`, a TFLite interpreter. It is never changed.
+        SavedModel or a signature of it, any function of tensors or, for methods that need no
+        gradient, any callable, anything with `predict_proba` or `predict`, a TFLite interpreter.
+        It is never changed.
     batch_size
         The most samples that the model is given at once, which bounds the memory needed; ``None``
         is all at once; ``"auto"`` finds the fastest by measuring, while it explains. Where memory
@@ -113,7 +115,11 @@ class BlackBoxExplainer(abc.ABC):
         self._warned: set[str] = set()
         #: f: callable on a batch, returning what is explained.
         self.model: ModelView | PlainFunction = function_of(
-            model, output_layer=output_layer, output=output, logits=logits
+            model,
+            output_layer=output_layer,
+            output=output,
+            logits=logits,
+            takes_all_outputs=self._operator.check_targets is None,
         )
         self._scores = ScoreRunner(self.model, self._operator, self._bound)
         self._given_model = model.model if isinstance(model, ModelView) else model
@@ -376,11 +382,12 @@ class BlackBoxExplainer(abc.ABC):
         self, inputs: Structure, targets: Structure | None, endless: bool = False
     ) -> Request:
         """Return a call's request: inputs and targets are read, and the model is built."""
+        check_unmasked(inputs)
         labels = None
         if self._operator.reads_labels:
             output, f = getattr(self.model, "output", None), getattr(self.model, "model", None)
             labels = LabelsOfOutput(output, keras_compat.output_names(f))
-        samples = read_samples(inputs, targets, self.model.inputs, labels)
+        samples = read_samples(inputs, targets, self.model.inputs_for(inputs), labels)
         if isinstance(samples, DatasetSamples) and samples.is_endless and not endless:
             raise InvalidInputError(
                 "a dataset that ends",
@@ -495,7 +502,9 @@ class WhiteBoxExplainer(BlackBoxExplainer):
     ----------
     model
         A tf-keras or Keras 3 model of any kind (functional, sequential, subclassed, nested, with
-        several inputs or outputs), a `tf.Module`, or a loaded SavedModel. It is never changed.
+        several inputs or outputs), a `tf.Module`, a loaded SavedModel or a signature of it, a
+        `tf.function`, or any function of TensorFlow operations. It is never changed, nor is what
+        it reads.
     reducer
         How the channels of images are reduced: ``"max"``, ``"mean"``, ``"min"``, ``"sum"`` or
         ``None``.
@@ -557,6 +566,7 @@ class WhiteBoxExplainer(BlackBoxExplainer):
             wrt_layer=wrt_layer,
             backprop_modifier=backprop_modifier,
             fold_batch_norm=fold_batch_norm,
+            takes_all_outputs=operators.resolve(operator).check_targets is None,
         )
         super().__init__(
             view, batch_size, operator, output_layer=output_layer, output=output, logits=logits

@@ -16,15 +16,13 @@ from xplique_sal._data.structures import (
     leaves,
 )
 from xplique_sal._engine.recipe import Points, PointsRecipe, Source
-from xplique_sal._engine.request import Explained, Request
+from xplique_sal._engine.request import Explained
 from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._parameters import integer
 from xplique_sal._tracing.held import HeldCallable, weakly_referable
 from xplique_sal.attributions.base import WhiteBoxExplainer
 from xplique_sal.errors import InvalidParameterError
 
-#: In a batch of how many others a baseline function is tried.
-_NEIGHBOURS = 8
 #: What share of a map's mass may be missing before a warning.
 _GAP = 0.05
 
@@ -126,7 +124,7 @@ class IntegratedGradients(WhiteBoxExplainer):
         b, from which nothing is attributed: a number; an array of the shape of a sample, or one
         that broadcasts to it, such as one value for each channel; a list, tuple or dict of these,
         packed as several inputs (or in the order of `wrt_layer`); or a function from a batch of
-        inputs (each of several in turn) to their baselines, each made of its own sample alone.
+        inputs (each of several in turn) to their baselines.
 
     Warns
     -----
@@ -177,15 +175,6 @@ class IntegratedGradients(WhiteBoxExplainer):
             fold_batch_norm=fold_batch_norm,
             strategy=strategy,
         )
-
-    def _request(
-        self, inputs: Structure, targets: Structure | None, endless: bool = False
-    ) -> Request:
-        request = super()._request(inputs, targets, endless)
-        if callable(self.baseline_value) and getattr(self.model, "wrt_layer", None) is None:
-            for position, value in enumerate(request.samples.first()):
-                _check_by_sample(self.baseline_value, self.model.cast(position, value))
-        return request
 
     def explain_with_gaps(
         self, inputs: Structure, targets: Structure | None = None, *, verbose: int = 0
@@ -248,35 +237,6 @@ def _as_array(value: Any) -> np.ndarray:
             "a `baseline_value` of finite numbers", repr(value), "Pass a number or an array."
         )
     return array
-
-
-def _check_by_sample(baseline: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> None:
-    """Refuse a function that gives a sample another baseline in another batch, or a second time.
-
-    A function that cannot be called outside of a trace is left to it.
-    """
-    if not x.dtype.is_floating:
-        return
-    others = [x + tf.cast(number, x.dtype) for number in range(1, _NEIGHBOURS)]
-    try:
-        alone, again, beside = (
-            np.asarray(baseline(batch), np.float32) for batch in (x, x, tf.concat([x, *others], 0))
-        )
-        np.broadcast_to(alone, x.shape)
-    except Exception:
-        return
-    found = [again, beside[:1] if beside.ndim == x.shape.rank else beside]
-    error = 1e-5 * np.abs(alone).max(initial=0)
-    if any(
-        part.shape != alone.shape or not np.allclose(part, alone, 1e-4, error) for part in found
-    ):
-        raise InvalidParameterError(
-            "a `baseline_value` function that makes the baseline of a sample of this sample alone, "
-            "the same each time",
-            "one whose result depends on the batch, or on chance",
-            "Compute what it needs of all samples before, and pass it as an array, such as "
-            "x.mean(axis=0); draw noise by `tf.random.stateless_normal` with a seed.",
-        )
 
 
 def _check_shape(baseline: tf.TensorShape, sample: tf.TensorShape) -> None:

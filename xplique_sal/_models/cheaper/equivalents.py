@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from xplique_sal._models.cheaper import batch_norm
-from xplique_sal._tracing import keras_compat, wrapping
+from xplique_sal._tracing import keras_compat, reached, wrapping
 
 
 @contextlib.contextmanager
@@ -29,7 +29,7 @@ def replacing_layers(model: Any, fold_batch_norm: bool, own_gradients: bool) -> 
     """
     ways: dict[int, Callable[..., Any]] = {}
     layers = []
-    for layer in keras_compat.all_layers(model) if keras_compat.is_layer(model) else ():
+    for layer in reached.all_layers_in(model):
         if fold_batch_norm and keras_compat.is_batch_normalization(layer):
             ways[id(layer)] = functools.partial(batch_norm.folded, own_gradients)
         elif own_gradients and keras_compat.is_swish(layer):

@@ -21,7 +21,7 @@ import tensorflow as tf
 from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._models.rules import coverage
 from xplique_sal._models.rules.rule_set import RuleSet, Step, Unit, gradients_of
-from xplique_sal._tracing import keras_compat, wrapping
+from xplique_sal._tracing import reached, wrapping
 from xplique_sal.errors import NothingRewiredError
 
 #: The ops of a function that computes a convolution and nothing else.
@@ -79,11 +79,7 @@ class Rewirer:
         """Run a model in this block: what it adds to the graph follows the rules."""
         graph = tf.compat.v1.get_default_graph()
         before = {op.name for op in graph.get_operations()}
-        units = []
-        if keras_compat.is_layer(model):
-            units = [
-                layer for layer in keras_compat.all_layers(model) if self._rules.is_unit(layer)
-            ]
+        units = [layer for layer in reached.all_layers_in(model) if self._rules.is_unit(layer)]
         with (
             wrapping.functions_inlined(call_with_autograph, self._only_convolves),
             wrapping.calls_passed_through(units, self._as_unit),
