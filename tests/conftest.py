@@ -42,7 +42,9 @@ def keras(request):
     share. A test that draws from TensorFlow sets it by itself.
     """
     module = importlib.import_module(request.param)
-    with mock.patch("tensorflow.python.eager.context.set_global_seed"):
+    # By its module: TensorFlow 2.16 hides `tensorflow.python` from `mock` of Python 3.10.
+    context = importlib.import_module("tensorflow.python.eager.context")
+    with mock.patch.object(context, "set_global_seed"):
         module.utils.set_random_seed(0)
     return module
 
