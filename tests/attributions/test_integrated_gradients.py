@@ -241,10 +241,78 @@ def test_baselines_that_are_no_numbers(keras, baseline):
 
 @pytest.mark.parametrize(
     "baseline",
-    [np.zeros(4), np.zeros((2, 5)), lambda x: tf.zeros([2, 4])],
+    [np.zeros(4), np.zeros((2, 4)), lambda x: tf.zeros([2, 4])],
     ids=["short", "one for each sample", "function"],
 )
 def test_baselines_of_another_shape(keras, rng, baseline):
     x = rng.normal(size=(2, 5)).astype("float32")
     with pytest.raises(InvalidParameterError, match="shape of a sample"):
         IntegratedGradients(network(keras), baseline_value=baseline).explain(x, 1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+@pytest.mark.parametrize("form", ["array", "dataset", "batches", "fixed batch"])
+def test_a_baseline_for_each_sample(keras, rng, form, batch_size):
+    """Each goes with its own sample, in batches of any size, padded ones too."""
+    static = 2 if form == "fixed batch" else None
+    model = keras.Sequential(
+        [keras.layers.Input(batch_shape=(static, 5)), keras.layers.Dense(8, activation="tanh")]
+    )
+    x, baselines = rng.normal(size=(2, 7, 5)).astype("float32")
+    explainer = IntegratedGradients(
+        model, steps=200, baseline_value=baselines, batch_size=batch_size
+    )
+    inputs = x
+    if form in ("dataset", "batches"):
+        inputs = tf.data.Dataset.from_tensor_slices(x)
+        inputs = inputs.batch(3) if form == "batches" else inputs
+    maps, gaps, _ = explainer.explain_with_gaps(inputs, 1)
+    change = np.tanh(x @ model.weights[0].numpy()) - np.tanh(baselines @ model.weights[0].numpy())
+    assert_close(tf.reduce_sum(maps, 1), change[:, 1], 1e-3)
+    assert np.abs(gaps).max() < 1e-3
+    by_sample = [
+        IntegratedGradients(model, steps=200, baseline_value=baseline).explain(row[None], 1)[0]
+        for row, baseline in zip(x, baselines, strict=True)
+    ]
+    assert_close(maps, by_sample)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_baselines_of_each_sample_are_as_many_as_samples(keras, rng, count):
+    x = rng.normal(size=(3, 5)).astype("float32")
+    explainer = IntegratedGradients(network(keras), baseline_value=np.zeros((count, 5)))
+    with pytest.raises(InvalidParameterError, match="for each of 3 samples"):
+        explainer.explain(x, 1)
+    with pytest.raises(InvalidParameterError, match="a known number of samples"):
+        explainer.explain(tf.data.Dataset.from_tensor_slices(x).filter(lambda _: True), 1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+@pytest.mark.parametrize("kind", ["mean of the batch", "reversed batch", "NumPy noise"])
+def test_a_baseline_that_depends_on_the_batch_or_on_chance_is_refused(keras, rng, kind, batch_size):
+    baseline = {
+        "mean of the batch": lambda x: tf.reduce_mean(x, 0, keepdims=True) + 0 * x,
+        "reversed batch": lambda x: x[::-1],
+        "NumPy noise": lambda x: x + np.random.default_rng().normal(size=3).astype("f4"),
+    }[kind]
+    model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)])
+    x = rng.normal(size=(5, 3)).astype("f4")
+    explainer = IntegratedGradients(model, baseline_value=baseline, batch_size=batch_size)
+    with pytest.raises(InvalidParameterError, match="depends on the batch, or on chance"):
+        explainer.explain(x, 1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+@pytest.mark.parametrize("kind", ["of each sample", "one for all", "a number", "stateless noise"])
+def test_maps_of_baseline_functions_do_not_depend_on_the_batch(keras, rng, kind, batch_size):
+    baseline = {
+        "of each sample": lambda x: tf.reduce_mean(x, 1, keepdims=True),
+        "one for all": lambda x: tf.constant([1.0, 2.0, 3.0]),
+        "a number": lambda x: tf.constant(0.5),
+        "stateless noise": lambda x: 0 * x + tf.random.stateless_normal([1, 3], (0, 1)),
+    }[kind]
+    model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)])
+    x = rng.normal(size=(5, 3)).astype("f4")
+    explainer = IntegratedGradients(model, baseline_value=baseline, batch_size=batch_size)
+    kernel = model.layers[-1].get_weights()[0][:, 1]
+    assert_close(explainer.explain(x, 1), (x - np.asarray(baseline(tf.constant(x)))) * kernel)

@@ -98,7 +98,7 @@ class MapMaker:
         own = axis = view.channel_axis
         if wrt:
             axis = keras_compat.channel_axis(wrt[position].layer, own)
-        return Source(position, inputs, axis, own, self._settings.own)
+        return Source(position, inputs, axis, own, self._settings.own, self._settings.first)
 
 
 def _found(maps: Sequence[tf.Tensor], magnitude: tf.Tensor) -> tf.Tensor:

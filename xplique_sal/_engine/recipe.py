@@ -30,6 +30,8 @@ class Source(NamedTuple):
         Where the channels of the tensor and of the model's images are.
     own
         What `Recipe.own_settings` returned, as tensors.
+    first
+        The index of the first sample in the whole data.
     """
 
     position: int
@@ -37,6 +39,7 @@ class Source(NamedTuple):
     channel_axis: int
     input_channel_axis: int
     own: Sequence[tf.Tensor]
+    first: tf.Tensor
 
 
 class Recipe:

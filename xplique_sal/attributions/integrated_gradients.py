@@ -16,13 +16,15 @@ from xplique_sal._data.structures import (
     leaves,
 )
 from xplique_sal._engine.recipe import Points, PointsRecipe, Source
-from xplique_sal._engine.request import Explained
+from xplique_sal._engine.request import Explained, Request
 from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._parameters import integer
 from xplique_sal._tracing.held import HeldCallable, weakly_referable
 from xplique_sal.attributions.base import WhiteBoxExplainer
 from xplique_sal.errors import InvalidParameterError
 
+#: In a batch of how many others a baseline function is tried.
+_NEIGHBOURS = 8
 #: What share of a map's mass may be missing before a warning.
 _GAP = 0.05
 
@@ -41,15 +43,17 @@ class _Path(PointsRecipe):
         "same baseline for all makes their distance zero.",
     )
 
-    def __init__(self, points: int, baseline: Any) -> None:
+    def __init__(self, points: int, baseline: Any, is_inner: bool) -> None:
         self.points = points
+        self._is_inner = is_inner  # the source is no input, of which there might be a baseline each
         self.scored = (points - 1, 0)
         self._baseline = weakly_referable(baseline) if callable(baseline) else baseline
 
     @property
     def key(self) -> tuple[Any, ...]:
         """What tells what is traced from what another recipe traces."""
-        return (*super().key, HeldCallable(self._baseline) if callable(self._baseline) else None)
+        baseline = HeldCallable(self._baseline) if callable(self._baseline) else None
+        return (*super().key, baseline, self._is_inner)
 
     def own_settings(self, skeleton: Skeleton, count: int) -> list[np.ndarray]:
         """Return the baseline of each source, unless it is a function."""
@@ -72,7 +76,8 @@ class _Path(PointsRecipe):
         """Return (1 − α) baseline + α source, which is exact at both ends."""
         last = tf.cast(points.total - 1, tf.float32)
         alpha = points.per_row(tf.cast(points.numbers, tf.float32) / last, source)
-        return (1 - alpha) * self._of(source, place) + alpha * source
+        baseline = self._of(source, place, times=tf.size(points.numbers))
+        return (1 - alpha) * baseline + alpha * source
 
     def weights(self, points: Points) -> tf.Tensor:
         """Return those of the trapezoidal rule: the two ends count half."""
@@ -90,12 +95,21 @@ class _Path(PointsRecipe):
         mass = tf.add_n([_sum(tf.abs(part)) for part in attributions])
         return tf.stack([total, mass, scores[:, 0] - scores[:, 1]], 1)
 
-    def _of(self, source: tf.Tensor, place: Source) -> tf.Tensor:
-        """Return the baseline in a shape that broadcasts to that of the source."""
+    def _of(self, source: tf.Tensor, place: Source, times: Any = 1) -> tf.Tensor:
+        """Return the baseline in a shape that broadcasts to that of the source.
+
+        The source holds each sample so many `times`, all samples before the first comes again.
+        """
         if not callable(self._baseline):
             baseline = place.own[place.position]
-            _check_shape(baseline.shape, source.shape[1:])
-            return baseline
+            if self._is_inner or baseline.shape.rank != source.shape.rank:
+                _check_shape(baseline.shape, source.shape[1:])
+                return baseline
+            _check_shape(baseline.shape[1:], source.shape[1:])
+            rows = place.first + tf.range(tf.shape(source, tf.int64)[0] // tf.cast(times, tf.int64))
+            # Rows that only fill a batch of fixed size have no baseline of their own.
+            own = tf.gather(baseline, tf.minimum(rows, baseline.shape[0] - 1))
+            return tf.tile(own, [times, *[1] * (source.shape.rank - 1)])
         baseline = tf.cast(call_with_autograph(self._baseline, source), tf.float32)
         _check_shape(
             baseline.shape[1:] if baseline.shape.rank else baseline.shape, source.shape[1:]
@@ -122,9 +136,11 @@ class IntegratedGradients(WhiteBoxExplainer):
         How many points there are on the path, at least 2.
     baseline_value
         b, from which nothing is attributed: a number; an array of the shape of a sample, or one
-        that broadcasts to it, such as one value for each channel; a list, tuple or dict of these,
-        packed as several inputs (or in the order of `wrt_layer`); or a function from a batch of
-        inputs (each of several in turn) to their baselines.
+        that broadcasts to it, such as one value for each channel; an array (N, ...) of one for
+        each of the samples of a call, in their order; a list, tuple or dict of these, packed as
+        several inputs (or in the order of `wrt_layer`, where there is no baseline for each sample);
+        or a function from a batch of inputs (each of several in turn) to their baselines, each made
+        of its own sample alone.
 
     Warns
     -----
@@ -160,7 +176,7 @@ class IntegratedGradients(WhiteBoxExplainer):
                 _as_array(part)
         self.steps = integer("steps", steps, 2, "The baseline and the sample are two of them.")
         self.baseline_value = baseline_value
-        self._recipe = _Path(self.steps, baseline_value)
+        self._recipe = _Path(self.steps, baseline_value, wrt_layer is not None)
         super().__init__(
             model,
             output_layer,
@@ -175,6 +191,31 @@ class IntegratedGradients(WhiteBoxExplainer):
             fold_batch_norm=fold_batch_norm,
             strategy=strategy,
         )
+
+    def _request(
+        self, inputs: Structure, targets: Structure | None, endless: bool = False
+    ) -> Request:
+        request = super()._request(inputs, targets, endless)
+        samples = request.samples
+        if self.wrt_layer is not None:
+            return request
+        if callable(self.baseline_value):
+            for position, value in enumerate(samples.first()):
+                _check_by_sample(self.baseline_value, self.model.cast(position, value))
+            return request
+        specs = samples.layout.input_specs
+        baselines = self._recipe.own_settings(samples.layout.for_user, len(specs))
+        for baseline, spec in zip(baselines, specs, strict=True):
+            is_of_each = spec.shape.rank is not None and baseline.ndim == spec.shape.rank + 1
+            if is_of_each and len(baseline) != samples.nb_expected:
+                raise InvalidParameterError(
+                    f"a `baseline_value` for each of {samples.nb_expected or 'a known number of'} "
+                    "samples, or one for all",
+                    f"the shape {baseline.shape}",
+                    "Pass as many as samples, in their order; one of the shape of a sample; or a "
+                    "function from samples to their baselines.",
+                )
+        return request
 
     def explain_with_gaps(
         self, inputs: Structure, targets: Structure | None = None, *, verbose: int = 0
@@ -237,6 +278,35 @@ def _as_array(value: Any) -> np.ndarray:
             "a `baseline_value` of finite numbers", repr(value), "Pass a number or an array."
         )
     return array
+
+
+def _check_by_sample(baseline: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> None:
+    """Refuse a function that gives a sample another baseline in another batch, or a second time.
+
+    A function that cannot be called outside of a trace is left to it.
+    """
+    if not x.dtype.is_floating:
+        return
+    others = [x + tf.cast(number, x.dtype) for number in range(1, _NEIGHBOURS)]
+    try:
+        alone, again, beside = (
+            np.asarray(baseline(batch), np.float32) for batch in (x, x, tf.concat([x, *others], 0))
+        )
+        np.broadcast_to(alone, x.shape)
+    except Exception:
+        return
+    found = [again, beside[:1] if beside.ndim == x.shape.rank else beside]
+    error = 1e-5 * np.abs(alone).max(initial=0)
+    if any(
+        part.shape != alone.shape or not np.allclose(part, alone, 1e-4, error) for part in found
+    ):
+        raise InvalidParameterError(
+            "a `baseline_value` function that makes the baseline of a sample of this sample alone, "
+            "the same each time",
+            "one whose result depends on the batch, or on chance",
+            "Compute what it needs of all samples before, and pass it as an array, such as "
+            "x.mean(axis=0); draw noise by `tf.random.stateless_normal` with a seed.",
+        )
 
 
 def _check_shape(baseline: tf.TensorShape, sample: tf.TensorShape) -> None:
