@@ -179,6 +179,37 @@ def without_convolution(keras):
     return keras.Sequential(layers)
 
 
+def branches(keras):
+    """A residual block in a Functional model, whose sum is a layer of one Keras only."""
+    inputs = keras.layers.Input((8, 10, 3))
+    stem = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="stem")(inputs)
+    total = stem + keras.layers.Conv2D(4, 3, padding="same", name="branch")(stem)
+    hidden = keras.layers.GlobalAveragePooling2D()(total)
+    return keras.Model(inputs, keras.layers.Dense(3, name="scores")(hidden)), total
+
+
+def test_the_last_feature_map_is_a_sum_and_not_its_branch(keras, rng):
+    model, total = branches(keras)
+    x = rng.normal(size=(3, 8, 10, 3)).astype("float32")
+    features = keras.Model(model.inputs[0], total)(x).numpy()
+    weights = model.get_layer("scores").get_weights()[0][:, 1] / 80
+    expected = np.maximum((weights * features).sum(-1), 0)
+    explainer = GradCAM(model)
+    assert_close(explainer.explain(x, 1)[..., 0], expected)
+    assert "add" in explainer.conv_layer
+    named = GradCAM(model, conv_layer=explainer.conv_layer).explain(x, 1)[..., 0]
+    assert_close(named, expected)
+
+
+def test_two_scales_have_no_last_feature_map(keras, rng):
+    inputs = keras.layers.Input((8, 10, 3))
+    parts = [keras.layers.Conv2D(4, size)(inputs) for size in (2, 3)]
+    parts = [keras.layers.GlobalAveragePooling2D()(part) for part in parts]
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Concatenate()(parts)))
+    with pytest.raises(InvalidModelError, match="branches"):
+        GradCAM(model).explain(rng.normal(size=(3, 8, 10, 3)).astype("float32"), 1)
+
+
 FOUND = {
     network: "second",
     nested: "backbone/relu",

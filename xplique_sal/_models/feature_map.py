@@ -11,7 +11,7 @@ from xplique_sal._data.samples import Samples
 from xplique_sal._data.structures import pack
 from xplique_sal._models.traced import TracedModel
 from xplique_sal._models.view import ModelView
-from xplique_sal._tracing import keras_compat, layer_paths, reached, wrapping
+from xplique_sal._tracing import graphs, keras_compat, layer_paths, reached, wrapping
 from xplique_sal.errors import InvalidModelError
 
 _REMEDY = "Name a layer: `conv_layer=` an index, a name or a path such as 'backbone/conv5'."
@@ -26,10 +26,12 @@ class _Seen(NamedTuple):
 def last_feature_map(view: ModelView, samples: Samples) -> str:
     """Return the path of the layer that makes the last feature map of a model.
 
-    It is found while the model is traced: of the layers that what is explained depends on, it is
-    the last whose output has the positions (the height and width) of the last convolution's
-    output. So the normalisation and activation after that convolution count, and a pooling does
-    not. Without any convolution it is the last whose output has more than one position.
+    It is found in the traced graph: of the layers, and of the operations of a Functional model of
+    Keras 3, it is the last that every way from the image to what is explained goes through, and
+    whose output has the positions (the height and width) of the last convolution's output. So the
+    normalisation, activation and sum after that convolution count; a pooling does not, and a
+    branch of several never does. Without any convolution it is the last of them whose output has
+    more than one position.
 
     Parameters
     ----------
@@ -54,7 +56,12 @@ def last_feature_map(view: ModelView, samples: Samples) -> str:
             "Explain the Keras model that it was made from.",
         )
     # Without the layer that was found before, which may be gone.
-    plain = ModelView(view.model, output_layer=view.output_layer, output=view.output)
+    plain = ModelView(
+        view.model,
+        output_layer=view.output_layer,
+        output=view.output,
+        fold_batch_norm=False,
+    )
     needed = samples.declared_batch
     key = ("feature map", samples.for_user)
     return plain.compiled(key, build, samples.input_specs, needed=needed)[0].facts
@@ -72,7 +79,12 @@ def _found(view: ModelView, samples: Samples, tensors: Sequence[tf.Tensor]) -> _
             seen.append(_Seen(layer, calls[id(layer)], output))
         return output
 
-    layers = [layer for layer in reached.all_layers_in(view.model) if layer is not view.model]
+    layers = [
+        part
+        for layer in reached.all_layers_in(view.model)
+        for part in (layer, *keras_compat.operations(layer))
+        if part is not view.model
+    ]
     with wrapping.TRACING, wrapping.calls_passed_through(layers, see):
         explained = TracedModel(view)(pack(samples.for_user, inputs))
     ranks = {tensor.shape.rank for tensor in inputs if tensor.shape.rank > 2}
@@ -82,27 +94,42 @@ def _found(view: ModelView, samples: Samples, tensors: Sequence[tf.Tensor]) -> _
             f"one of the shape {tuple(explained.shape)}",
             _REMEDY,
         )
-    needed = _ancestors(explained)
-    candidates = [
+    images = [tensor for tensor in inputs if tensor.shape.rank > 2]
+    return _last(view, seen, images, explained)
+
+
+def _last(
+    view: ModelView, seen: Sequence[_Seen], images: Sequence[tf.Tensor], explained: tf.Tensor
+) -> _Seen:
+    """Return the last of what was seen that is a feature map and no branch."""
+    ranks = {image.shape.rank for image in images}
+    needed = set(graphs.on_the_way(images, explained))
+    maps = [
         one
         for one in seen
         if one.output.shape.rank in ranks
         and one.output.op in needed
         and set(_positions(view, one)) != {1}
     ]
+    cuts = set().union(*(graphs.cuts(image, explained) for image in images))
+    candidates = [one for one in maps if one.output.op in cuts]
     if not candidates:
         raise InvalidModelError(
-            "a layer whose output has positions (height and width, or time) as the input has",
-            "none between the input and what is explained",
+            "a layer whose output has positions (height and width, or time) as the input has, and "
+            "through which every way from the input to what is explained goes",
+            "none" if not maps else "branches that each go past the others",
             f"{_REMEDY} For a model of tables, take another method.",
         )
-    convolutions = [one for one in candidates if _is_convolution(one.layer)]
+    convolutions = [number for number, one in enumerate(maps) if _is_convolution(one.layer)]
     if not convolutions:
         return candidates[-1]
-    positions = _positions(view, convolutions[-1])
-    if None in positions:
-        return convolutions[-1]  # a pooling could not be told
-    return [one for one in candidates if _positions(view, one) == positions][-1]
+    last = maps[convolutions[-1]]
+    positions = _positions(view, last)
+    if None in positions:  # a pooling could not be told: the first after the convolution
+        after = [one for one in maps[convolutions[-1] :] if one.output.op in cuts]
+        return after[0] if after else candidates[-1]
+    same = [one for one in candidates if _positions(view, one) == positions]
+    return (same or candidates)[-1]
 
 
 def _is_convolution(layer: Any) -> bool:
@@ -114,16 +141,6 @@ def _positions(view: ModelView, one: _Seen) -> list[int | None]:
     shape = one.output.shape.as_list()
     channels = keras_compat.channel_axis(one.layer, view.channel_axis) % len(shape)
     return [size for axis, size in enumerate(shape) if axis not in (0, channels)]
-
-
-def _ancestors(tensor: tf.Tensor) -> set[tf.Operation]:
-    """Return the ops that a tensor depends on; those of the inside of functions are not there."""
-    waiting, found = [tensor.op], {tensor.op}
-    while waiting:
-        sources = {source.op for source in waiting.pop().inputs} - found
-        found |= sources
-        waiting += sources
-    return found
 
 
 def _path(view: ModelView, found: _Seen) -> str:

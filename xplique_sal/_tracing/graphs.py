@@ -84,6 +84,24 @@ def on_the_way(sources: Sequence[tf.Tensor], output: tf.Tensor) -> list[tf.Opera
     return order
 
 
+def cuts(source: tf.Tensor, output: tf.Tensor) -> set[tf.Operation]:
+    """Return the ops that every way of a gradient from `output` to `source` goes through.
+
+    In an order in which each op comes after those that it needs, these are the ops that no
+    connection between two others passes over.
+    """
+    order = on_the_way([source], output)
+    position = {op: number for number, op in enumerate(order)}
+    found = set()
+    furthest = max((position[user] for user in source.consumers() if user in position), default=-1)
+    for number, op in enumerate(order):
+        if furthest <= number:
+            found.add(op)
+        users = [user for tensor in op.outputs for user in tensor.consumers()]
+        furthest = max([furthest, *(position[user] for user in users if user in position)])
+    return found
+
+
 def gradient_inputs(op: tf.Operation) -> list[tf.Tensor]:
     """Return the inputs of an op to which a gradient flows."""
     if op.type == "StopGradient":

@@ -116,13 +116,18 @@ def _by_index(model: Any, index: int) -> LayerCall:
 
 def _descend(model: Any, path: str) -> Any | None:
     named: dict[str, list[Any]] = {}
-    for child in keras_compat.children(model):
+    for child in _within(model):
         named.setdefault(child.name, []).append(child)
     for inner, ends in ((named, "/"), (_by_attribute(model), "/.")):
         found = _descend_by(inner, path, ends)
         if found is not None:
             return found
     return None
+
+
+def _within(model: Any) -> list[Any]:
+    """Return what has a name directly inside a layer: layers, and operations that are none."""
+    return [*keras_compat.children(model), *keras_compat.operations(model)]
 
 
 def _descend_by(inner: dict[str, list[Any]], path: str, separators: str) -> Any | None:
@@ -136,7 +141,9 @@ def _descend_by(inner: dict[str, list[Any]], path: str, separators: str) -> Any 
                     f"{path[:end]!r}, which {len(inner[path[:end]])} layers have",
                     "Choose by index, or give the layers different names.",
                 )
-            found = child if end == len(path) else _descend(child, path[end + 1 :])
+            found = child
+            if end < len(path):
+                found = _descend(child, path[end + 1 :]) if keras_compat.is_layer(child) else None
             if found is not None:
                 return found
     return None
@@ -186,10 +193,9 @@ def path_of(model: Any, layer: Any) -> str | None:
             with contextlib.suppress(LayerNotFoundError):
                 return path if find(model, path).layer is layer else None
             return None
-        if id(inner) not in seen:
+        if id(inner) not in seen and keras_compat.is_layer(inner):
             seen.add(id(inner))
-            children = keras_compat.children(inner)
-            waiting += [(c, f"{path}/{c.name}".lstrip("/")) for c in children]
+            waiting += [(c, f"{path}/{c.name}".lstrip("/")) for c in _within(inner)]
     return None
 
 
