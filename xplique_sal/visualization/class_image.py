@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from xplique_sal._data.arrange import arrange, with_batch_axis
+from xplique_sal._data.structures import Operator
 from xplique_sal._engine.request import Explained
 from xplique_sal._models.traced import TracedModel
 from xplique_sal._models.view import ModelView
@@ -171,8 +172,15 @@ def visualize_class(
 class _Gradient(WhiteBoxExplainer):
     """The gradient with its sign and all channels; what is zero or saturated says nothing here."""
 
-    def __init__(self, model: Any, *arguments: Any, **options: Any) -> None:
-        super().__init__(model, *arguments, reducer=None, **options)
+    def __init__(
+        self,
+        model: Any,
+        output_layer: int | str | None,
+        batch_size: int | str | None,
+        operator: Operator | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(model, output_layer, batch_size, operator, None, **options)
 
     def _warn(self, explained: Explained) -> None:
         pass
