@@ -82,7 +82,7 @@ def _found(view: ModelView, samples: Samples, tensors: Sequence[tf.Tensor]) -> _
     layers = [
         part
         for layer in reached.all_layers_in(view.model)
-        for part in (layer, *keras_compat.operations(layer))
+        for part in (layer, *layer_paths.operations(layer))
         if part is not view.model
     ]
     with wrapping.TRACING, wrapping.calls_passed_through(layers, see):

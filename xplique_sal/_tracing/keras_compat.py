@@ -190,12 +190,6 @@ def children(layer: Any, attributes: dict[str, Any] | None = None) -> list[Any]:
     return list(found.values())
 
 
-def operations(layer: Any) -> list[Any]:
-    """Return the operations of a Functional model of Keras 3 that are no layers: `a + b` is one."""
-    found = _attribute(layer, "operations") if is_model(layer) else None
-    return [op for op in found or () if not is_layer(op) and callable(getattr(op, "call", None))]
-
-
 def walk(layer: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Yield `layer` and every layer inside it, each once, parents first, with its attributes."""
     seen = {id(layer)}

@@ -127,7 +127,14 @@ def _descend(model: Any, path: str) -> Any | None:
 
 def _within(model: Any) -> list[Any]:
     """Return what has a name directly inside a layer: layers, and operations that are none."""
-    return [*keras_compat.children(model), *keras_compat.operations(model)]
+    return [*keras_compat.children(model), *operations(model)]
+
+
+def operations(layer: Any) -> list[Any]:
+    """Return the operations of a Functional model of Keras 3 that are no layers: `a + b` is one."""
+    found = getattr(layer, "operations", ()) if keras_compat.is_model(layer) else ()
+    no_layers = [op for op in found if not keras_compat.is_layer(op)]
+    return [op for op in no_layers if callable(getattr(op, "call", None))]
 
 
 def _descend_by(inner: dict[str, list[Any]], path: str, separators: str) -> Any | None:
