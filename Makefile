@@ -36,7 +36,8 @@ help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed-demo ## train, explain and write demo.png (KERAS=2|3, SEED=0, OUTPUT=..., WHAT=...)
-	$(BIN)/python -m xplique_sal.demo --what $(WHAT) --keras $(KERAS) --seed $(SEED) \
+	$(if $(filter saliency,$(WHAT)),$(BIN)/python -m xplique_sal.demo,\
+		PYTHONPATH=docs $(BIN)/python -m demos --what $(WHAT)) --keras $(KERAS) --seed $(SEED) \
 		$(if $(OUTPUT),--output $(OUTPUT))
 
 test: $(VENV)/.installed-test ## run the tests

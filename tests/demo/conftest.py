@@ -4,7 +4,8 @@ import functools
 
 import pytest
 
-from xplique_sal.demo import class_visualisation, digits, localisation
+from demos import class_visualisation, localisation
+from xplique_sal.demo import digits
 
 trained_network = functools.cache(digits.trained_network)
 

@@ -1,15 +1,15 @@
-"""What the demos promise, on both Kerases; `test_demo` has the first of them."""
+"""What the demos of the guide promise, on both Kerases; `test_demo` has that of the package."""
 
 import numpy as np
 import pytest
 
-from xplique_sal import demo
-from xplique_sal.demo import detection, plates, regression, segmentation
+import demos
+from demos import detection, plates, regression, segmentation
 
 
 def figures(what, keras, tmp_path, capsys, seed):
     picture = tmp_path / f"{what}.png"
-    found = demo.main(
+    found = demos.main(
         ["--what", what, "--keras", str(keras), "--seed", str(seed), "--output", str(picture)]
     )
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -141,7 +141,7 @@ def test_shares_of_known_maps():
 
 def test_a_demo_that_does_not_exist_is_named(capsys):
     with pytest.raises(SystemExit):
-        demo.main(["--what", "everything"])
+        demos.main(["--what", "everything"])
     assert "localisation" in capsys.readouterr().err
 
 

@@ -1,26 +1,16 @@
-"""Demos that measure what the package promises, and draw it.
+"""A demo that measures what the package promises: saliency falls on what a network looks at.
 
-Run one with ``python -m xplique_sal.demo``; ``--what`` chooses which:
-
-- ``saliency``: does the saliency of a digit classifier fall on the digit?
-- ``class_visualisation``: are the images that it finds for each class classified as that class?
-- ``localisation``: do boxes that are made from saliency alone overlap the digits' boxes?
-- ``regression``: what increases, decreases and maintains a steering angle?
-- ``segmentation``: why does the blank end of a plate belong to the class of its digit?
-- ``detection``: do maps of a detected box lie in the box, and those of its class on what tells it?
-- ``callback``: what does a network look at, epoch by epoch, while it learns?
-
-Each is a module with a function ``run(keras, seed, output)``, which returns the figures that it
-prints: `keras` is the module ``tf_keras`` or ``keras``, `seed` that of data, weights, training and
-all else that is drawn, `output` the picture to write. Nothing is downloaded. The functions can be
-imported on their own.
+Run it with ``python -m xplique_sal.demo``: a digit classifier is trained, and its saliency is
+compared with where the digits are. Nothing is downloaded. The functions can be imported on their
+own.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from xplique_sal.demo.digits import (
     CANVAS,
@@ -33,7 +23,7 @@ from xplique_sal.demo.digits import (
     train,
     trained_network,
 )
-from xplique_sal.demo.saliency import pointing_ratio, save_picture
+from xplique_sal.demo.saliency import pointing_ratio, run
 
 __all__ = [
     "CANVAS",
@@ -41,28 +31,19 @@ __all__ = [
     "NOISE",
     "Canvases",
     "build_network",
+    "command_line",
     "digit_canvases",
     "main",
     "pointing_ratio",
-    "save_picture",
+    "run",
+    "started",
     "train",
     "trained_network",
 ]
 
-#: What can be shown, each a module with a function `run`, with the picture that it writes.
-_PICTURES = {
-    "saliency": "demo.png",
-    "class_visualisation": "class_visualisation.png",
-    "localisation": "localisation.png",
-    "regression": "regression.png",
-    "segmentation": "segmentation.png",
-    "detection": "detection.png",
-    "callback": "callback.png",
-}
-
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
-    """Run a demo from the command line.
+    """Run the demo from the command line.
 
     Parameters
     ----------
@@ -79,17 +60,36 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     SystemExit
         If an argument does not exist, or the demo's extra is not installed.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m xplique_sal.demo", description="Measure what saliency maps show."
-    )
-    parser.add_argument("--what", choices=_PICTURES, default="saliency", help="the demo to run")
+    options = command_line("python -m xplique_sal.demo").parse_args(arguments)
+    return started(run, options, picture="demo.png")
+
+
+def command_line(prog: str) -> argparse.ArgumentParser:
+    """Return a parser of the options that every demo has: ``keras``, ``output`` and ``seed``."""
+    parser = argparse.ArgumentParser(prog=prog, description="Measure what saliency maps show.")
     parser.add_argument("--keras", type=int, choices=(2, 3), default=2, help="Keras version")
     parser.add_argument("--output", help="the picture to write, by default named as the demo")
     parser.add_argument("--seed", type=int, default=0, help="seed of data, weights and training")
-    options = parser.parse_args(arguments)
+    return parser
 
+
+def started(
+    demo: Callable[..., dict[str, float]], options: argparse.Namespace, picture: str
+) -> dict[str, float]:
+    """Run a demo with the options of a command line.
+
+    Parameters
+    ----------
+    demo : callable
+        ``demo(keras, seed, output)`` returns the figures that it prints: `keras` is the module
+        ``tf_keras`` or ``keras``, `seed` that of data, weights, training and all else that is
+        drawn, `output` the picture to write.
+    options : argparse.Namespace
+        What `command_line` has parsed.
+    picture : str
+        The picture to write if the options name none.
+    """
     for module in ("matplotlib.figure", "sklearn.datasets"):
         require(module)  # before the training, not after it
-    keras = importlib.import_module("tf_keras" if options.keras == 2 else "keras")
-    demo = importlib.import_module(f"xplique_sal.demo.{options.what}")
-    return demo.run(keras, options.seed, options.output or _PICTURES[options.what])
+    keras: Any = importlib.import_module("tf_keras" if options.keras == 2 else "keras")
+    return demo(keras, options.seed, options.output or picture)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from xplique_sal import Saliency
-from xplique_sal.demo.digits import Canvases, require, trained_network
+from xplique_sal.demo.digits import trained_network
+from xplique_sal.demo.drawing import save_canvases
 
 
 def pointing_ratio(maps: Any, boxes: np.ndarray) -> float:
@@ -62,54 +63,6 @@ def pointing_ratio(maps: Any, boxes: np.ndarray) -> float:
     return float(np.mean(ratios))
 
 
-def save_picture(path: str | Path, canvases: Canvases, maps: Any, nb_images: int = 8) -> Path:
-    """Write one picture with images above their maps; red frames show the boxes.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The file to write; missing folders are made.
-    canvases : Canvases
-        The explained images.
-    maps : array_like
-        Their maps, shape (N, 40, 40, 1). For display alone, each map is scaled by its own 99th
-        percentile.
-    nb_images : int
-        Number of images shown, the first ones.
-
-    Returns
-    -------
-    pathlib.Path
-        The file that was written.
-
-    Raises
-    ------
-    SystemExit
-        If matplotlib is not installed.
-    """
-    figure_type = require("matplotlib.figure").Figure
-    rectangle_type = require("matplotlib.patches").Rectangle
-    maps = np.asarray(maps)[:nb_images, ..., 0]
-    figure = figure_type(figsize=(1.5 * len(maps), 3.2), layout="constrained")
-    rows = figure.subplots(2, len(maps), squeeze=False)
-    for column, image_map in enumerate(maps):
-        top, left, bottom, right = canvases.boxes[column]
-        rows[0, column].imshow(canvases.images[column, ..., 0], cmap="gray", vmin=-0.4, vmax=1.2)
-        rows[0, column].set_title(str(canvases.labels[column]))
-        rows[1, column].imshow(image_map, cmap="inferno", vmax=np.percentile(image_map, 99))
-        for axes in rows[:, column]:
-            axes.set_axis_off()
-            axes.add_patch(
-                rectangle_type(
-                    (left - 0.5, top - 0.5), right - left, bottom - top, fill=False, color="red"
-                )
-            )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)  # a bare Figure draws with Agg, whatever backend is configured
-    return path
-
-
 def run(keras: Any, seed: int, output: str | Path) -> dict[str, float]:
     """Train, explain the test images, write a picture, and print the pointing ratios.
 
@@ -120,8 +73,7 @@ def run(keras: Any, seed: int, output: str | Path) -> dict[str, float]:
         ``random``.
     """
     network = trained_network(keras, seed)
-    canvases = network.test
-    images, labels, boxes = canvases
+    images, labels, boxes = network.test
     untrained_maps = Saliency(network.untrained, logits=True).explain(images, labels)
     start = time.perf_counter()
     maps = Saliency(network.model, logits=True).explain(images, labels)
@@ -136,5 +88,7 @@ def run(keras: Any, seed: int, output: str | Path) -> dict[str, float]:
     print(f"  trained network    {ratios['trained']:.2f}")
     print(f"  untrained network  {ratios['untrained']:.2f}")
     print(f"  random maps        {ratios['random']:.2f}")
-    print(f"picture: {save_picture(output, canvases, maps)}")
+    titles = [str(label) for label in labels[:8]]
+    picture = save_canvases(output, images, maps, titles, frames={"red": boxes})
+    print(f"picture: {picture}")
     return {"accuracy": network.accuracy, **ratios}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,19 +9,21 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal.demo.plates import (
+from demos.drawing import Row, save_rows
+from demos.plates import (
+    BATCH,
     CLASSES,
     COUNT,
     SIZE,
     Plates,
-    Row,
     compared_maps,
+    compiled,
     convolution,
     masks,
     one_of_each,
     plates,
-    save_rows,
     share,
+    trained,
 )
 from xplique_sal.detection import box_targets
 from xplique_sal.localization import intersection_over_union
@@ -36,7 +37,7 @@ GRID = SIZE // STRIDE
 EDGE = 3
 """Pixels around a plate that count as the plate: its box depends on its edges, from both sides."""
 
-EPOCHS, BATCH = 10, 32
+EPOCHS = 10
 STEPS = EPOCHS * -(-COUNT // BATCH)
 """Training steps, over which the learning rate falls to zero."""
 
@@ -87,9 +88,7 @@ def build_network(keras: ModuleType, seed: int = 0) -> Any:
         x = convolution(keras, x, 64)
     outputs = decoding_layer(keras)(layers.Conv2D(4 + 1 + CLASSES, 1)(x))
     model = keras.Model(inputs, outputs)
-    rate = keras.optimizers.schedules.CosineDecay(4e-3, STEPS)
-    model.compile(keras.optimizers.Adam(rate), _loss)
-    return model
+    return compiled(keras, model, _loss, STEPS)
 
 
 def _loss(truth: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
@@ -136,10 +135,9 @@ def run(keras: Any, seed: int, output: str | Path) -> dict[str, float]:
         ``random`` maps: ``class_digit_trained``, ….
     """
     train, test = plates(seed)
-    untrained, model = build_network(keras, seed), build_network(keras, seed)
-    start = time.perf_counter()
-    model.fit(train.images, cell_targets(train), epochs=EPOCHS, batch_size=BATCH, verbose=0)
-    print(f"{keras.__name__} {keras.__version__}: trained in {time.perf_counter() - start:.1f} s")
+    untrained, model = trained(
+        keras, build_network, seed, train.images, cell_targets(train), EPOCHS
+    )
 
     predictions = model.predict(test.images, verbose=0)
     rows = best_rows(predictions, test.boxes[:, 0])

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from demos.drawing import new_figure, save
 from xplique_sal import Saliency
-from xplique_sal.demo.digits import require
 from xplique_sal.grad_modifiers import compose
 
 SIZE = 32
@@ -184,7 +184,7 @@ def save_picture(path: str | Path, data: Roads, maps: dict[str, np.ndarray]) -> 
         The file that was written.
     """
     chosen = [int(np.abs(data.angles - angle).argmin()) for angle in (-0.7, 0.0, 0.7)]
-    figure = require("matplotlib.figure").Figure(figsize=(8, 6.4), layout="constrained")
+    figure = new_figure(8, 6.4)
     for row, sample in zip(figure.subplots(3, 1 + len(maps)), chosen, strict=True):
         row[0].imshow(data.images[sample, ..., 0], cmap="gray")
         row[0].set_title(f"angle {data.angles[sample]:.2f}")
@@ -196,7 +196,4 @@ def save_picture(path: str | Path, data: Roads, maps: dict[str, np.ndarray]) -> 
             axes.set_title(name)
         for axes in row:
             axes.set_axis_off()
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
-    return path
+    return save(figure, path)

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from xplique_sal.demo.plates import (
+from demos.drawing import Row, save_rows
+from demos.plates import (
+    BATCH,
     CLASSES,
     COUNT,
     SIZE,
     Plates,
-    Row,
     compared_maps,
+    compiled,
     convolution,
     masks,
     one_of_each,
     plates,
-    save_rows,
     share,
+    trained,
     untouched,
 )
 from xplique_sal.segmentation import connected_zone, zone_border
 
-EPOCHS, BATCH = 8, 32
+EPOCHS = 8
 STEPS = EPOCHS * -(-COUNT // BATCH)
 """Training steps, over which the learning rate falls to zero."""
 
@@ -70,9 +71,7 @@ def build_network(keras: ModuleType, seed: int = 0) -> Any:
         x = layers.UpSampling2D(interpolation="bilinear")(x)
         x = convolution(keras, layers.Concatenate()([x, skipped.pop()]), filters)
     model = keras.Model(inputs, layers.Conv2D(1 + CLASSES, 1, activation="softmax")(x))
-    rate = keras.optimizers.schedules.CosineDecay(4e-3, STEPS)
-    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
-    return model
+    return compiled(keras, model, "sparse_categorical_crossentropy", STEPS)
 
 
 def blank_pixels(data: Plates, plate: int = 0) -> np.ndarray:
@@ -98,10 +97,7 @@ def run(keras: Any, seed: int, output: str | Path) -> dict[str, float]:
         network and for ``random`` maps: ``blank_trained``, ….
     """
     train, test = plates(seed)
-    untrained, model = build_network(keras, seed), build_network(keras, seed)
-    start = time.perf_counter()
-    model.fit(train.images, labels(train), epochs=EPOCHS, batch_size=BATCH, verbose=0)
-    print(f"{keras.__name__} {keras.__version__}: trained in {time.perf_counter() - start:.1f} s")
+    untrained, model = trained(keras, build_network, seed, train.images, labels(train), EPOCHS)
 
     predictions = model.predict(test.images, verbose=0)
     predicted, pixels = predictions.argmax(-1), blank_pixels(test)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from xplique_sal.demo.digits import CANVAS, require, trained_network
+from demos.drawing import new_figure, save
+from xplique_sal.demo.digits import CANVAS, trained_network
 from xplique_sal.losses import TotalVariation
 from xplique_sal.visualization import visualize_class
 
@@ -100,12 +101,9 @@ def save_picture(path: str | Path, images: np.ndarray) -> Path:
     pathlib.Path
         The file that was written.
     """
-    figure = require("matplotlib.figure").Figure(figsize=(9, 3.9), layout="constrained")
+    figure = new_figure(9, 3.9)
     for class_, axes in enumerate(figure.subplots(2, 5).ravel()):
         axes.imshow(images[class_, ..., 0], cmap="gray", vmin=-0.4, vmax=1.2)
         axes.set_title(str(class_))
         axes.set_axis_off()
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
-    return path
+    return save(figure, path)

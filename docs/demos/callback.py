@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from demos.drawing import new_figure, save
 from xplique_sal import Saliency
 from xplique_sal.callbacks import SaliencyCallback
-from xplique_sal.demo.digits import Canvases, build_network, digit_canvases, require
+from xplique_sal.demo.digits import Canvases, build_network, digit_canvases
 from xplique_sal.demo.saliency import pointing_ratio
 
 EPOCHS = 8
@@ -90,9 +91,7 @@ def save_picture(path: str | Path, folder: Path) -> Path:
     rows += [
         (f"epoch {epoch}", sheet[middle + 2 :]) for epoch, sheet in zip(SHOWN, sheets, strict=True)
     ]
-    figure = require("matplotlib.figure").Figure(
-        figsize=(9.2, 1.15 * len(rows)), layout="constrained"
-    )
+    figure = new_figure(9.2, 1.15 * len(rows))
     figure.get_layout_engine().set(w_pad=0.1)
     for axes, (name, row) in zip(figure.subplots(len(rows)), rows, strict=True):
         axes.imshow(np.asarray(row), interpolation="nearest")
@@ -100,7 +99,4 @@ def save_picture(path: str | Path, folder: Path) -> Path:
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
-    return path
+    return save(figure, path)

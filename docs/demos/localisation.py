@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from demos.drawing import save_canvases
 from xplique_sal import Saliency
-from xplique_sal.demo.digits import Canvases, require, trained_network
+from xplique_sal.demo.digits import Canvases, trained_network
 from xplique_sal.localization import bounding_boxes, intersection_over_union
 
 NB_TUNED = 500
@@ -95,45 +96,8 @@ def _centred(canvases: Canvases) -> np.ndarray:
 def save_picture(
     path: str | Path, canvases: Canvases, maps: Any, boxes: np.ndarray, nb_images: int = 8
 ) -> Path:
-    """Write one picture with canvases above their maps, with the true and the found boxes.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The file to write; missing folders are made.
-    canvases : Canvases
-        The explained images, whose true boxes are red.
-    maps : array_like
-        Their maps, (N, 40, 40, 1), each scaled by its own 99th percentile.
-    boxes : numpy.ndarray
-        The found boxes, x1, y1, x2, y2, in cyan.
-    nb_images : int
-        Number of images shown, the first ones.
-
-    Returns
-    -------
-    pathlib.Path
-        The file that was written.
-    """
-    rectangle_type = require("matplotlib.patches").Rectangle
-    figure = require("matplotlib.figure").Figure(
-        figsize=(1.5 * nb_images, 3.3), layout="constrained"
-    )
-    truth = true_boxes(canvases)
-    overlaps = intersection_over_union(boxes, truth)
-    maps = np.asarray(maps)[..., 0]
-    for column, (upper, lower) in enumerate(figure.subplots(2, nb_images).T):
-        upper.imshow(canvases.images[column, ..., 0], cmap="gray", vmin=-0.4, vmax=1.2)
-        upper.set_title(f"IoU {overlaps[column]:.2f}", fontsize=10)
-        lower.imshow(maps[column], cmap="inferno", vmax=np.percentile(maps[column], 99))
-        for axes in (upper, lower):
-            axes.set_axis_off()
-            for (x1, y1, x2, y2), color in ((truth[column], "red"), (boxes[column], "cyan")):
-                corner = (x1 - 0.5, y1 - 0.5)
-                axes.add_patch(
-                    rectangle_type(corner, x2 - x1, y2 - y1, fill=False, color=color, lw=1.5)
-                )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
-    return path
+    """Write one picture with canvases above their maps: true boxes are red, found ones cyan."""
+    overlaps = intersection_over_union(boxes, true_boxes(canvases))
+    titles = [f"IoU {overlap:.2f}" for overlap in overlaps[:nb_images]]
+    frames = {"red": canvases.boxes, "cyan": boxes[:, [1, 0, 3, 2]]}
+    return save_canvases(path, canvases.images, maps, titles, frames)

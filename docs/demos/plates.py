@@ -6,8 +6,8 @@ the blank end of a plate to tell its class. That is what a saliency map has to s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -27,6 +27,9 @@ WIDTHS = (32, 40)
 
 COUNT = 2000
 """How many images a network is trained on."""
+
+BATCH = 32
+"""Images in a training batch."""
 
 CLASSES = 5
 """The plates have digits from 0 to 4."""
@@ -163,6 +166,38 @@ def convolution(keras: ModuleType, x: Any, filters: int) -> Any:
     return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
 
 
+def compiled(keras: ModuleType, model: Any, loss: Any, steps: int) -> Any:
+    """Return a model ready to be trained, with a learning rate that falls to zero in some steps."""
+    rate = keras.optimizers.schedules.CosineDecay(4e-3, steps)
+    model.compile(keras.optimizers.Adam(rate), loss)
+    return model
+
+
+def trained(
+    keras: ModuleType, build: Callable[..., Any], seed: int, images: Any, truth: Any, epochs: int
+) -> tuple[Any, Any]:
+    """Return a network before and after training, and print how long that took.
+
+    Parameters
+    ----------
+    keras : module
+        ``tf_keras`` or ``keras``.
+    build : callable
+        ``build(keras, seed)`` returns the compiled network.
+    seed : int
+        Seed of weights and training.
+    images, truth
+        What it is trained on, and what it shall say of it.
+    epochs : int
+        How long it is trained, in batches of `BATCH` images.
+    """
+    untrained, model = build(keras, seed), build(keras, seed)
+    start = time.perf_counter()
+    model.fit(images, truth, epochs=epochs, batch_size=BATCH, verbose=0)
+    print(f"{keras.__name__} {keras.__version__}: trained in {time.perf_counter() - start:.1f} s")
+    return untrained, model
+
+
 def compared_maps(
     model: Any, untrained: Any, images: np.ndarray, target: Any, seed: int, **options: Any
 ) -> Iterator[tuple[str, np.ndarray]]:
@@ -189,63 +224,3 @@ def compared_maps(
     for name, network in (("trained", model), ("untrained", untrained)):
         yield name, np.asarray(Saliency(network, **options).explain(images, target))[..., 0]
     yield "random", np.random.default_rng(seed).uniform(size=images.shape[:3])
-
-
-class Row(NamedTuple):
-    """A row of a picture.
-
-    Attributes
-    ----------
-    label : str
-        What stands beside it.
-    images : numpy.ndarray
-        What it shows, (K, 48, 48).
-    style : dict
-        Arguments of matplotlib's ``imshow``; without a ``vmax``, that of each image is its own
-        99.5th percentile.
-    outlines : numpy.ndarray or None
-        Masks (K, 48, 48) to outline in cyan.
-    """
-
-    label: str
-    images: np.ndarray
-    style: dict[str, Any]
-    outlines: np.ndarray | None = None
-
-
-def save_rows(path: str | Path, rows: Sequence[Row]) -> Path:
-    """Write one picture with rows of images.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The file to write; missing folders are made.
-    rows : sequence of Row
-        The rows, from the top.
-
-    Returns
-    -------
-    pathlib.Path
-        The file that was written.
-    """
-    columns = len(rows[0].images)
-    figure = require("matplotlib.figure").Figure(
-        figsize=(1.5 * columns + 1.2, 1.5 * len(rows)), layout="constrained"
-    )
-    for row, of_row in zip(rows, figure.subplots(len(rows), columns), strict=True):
-        of_row[0].set_ylabel(row.label, rotation=0, ha="right", va="center", fontsize=10)
-        for column, axes in enumerate(of_row):
-            image = row.images[column]
-            axes.imshow(image, **({"vmax": np.percentile(image, 99.5)} | row.style))
-            if row.outlines is not None:
-                # Padded, so that the outline is closed also at the edge of the image.
-                outline = np.pad(row.outlines[column].astype(float), 1)
-                places = np.arange(-1, SIZE + 1)
-                axes.contour(places, places, outline, [0.5], colors="cyan", linewidths=1.2)
-                axes.set(xlim=(-0.5, SIZE - 0.5), ylim=(SIZE - 0.5, -0.5))
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
-    return path
