@@ -2,7 +2,7 @@
 
 One lookup serves maps of both kinds: zero is black, positive values go over orange and negative
 ones over blue to white. Equal steps of a value are equal steps of lightness (CIE L* = 100·|v|,
-to within 1), so that nothing looks like an edge that is none.
+to within 0.3), so that nothing looks like an edge that is none.
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ import numpy as np
 
 from xplique_sal.errors import InvalidInputError, InvalidParameterError
 
-#: sRGB from zero to the largest value, in 16 steps of 6.25 of lightness.
+#: sRGB from zero to the largest value, in 40 steps of 2.5 of lightness.
 _WARM = (
-    "000000 2c0700 440b00 5d0f00 771300 892700 9a3900 ab4b00 bc5d00 "
-    "c57301 ce8902 d69f02 dfb403 e8c847 f0db87 f8edc4 ffffff"
+    "000000 180400 270600 310800 3b0900 450a00 4e0d00 580f00 630f00 6d1100 771300 "
+    "7f1b00 862200 8d2a00 943100 9a3900 a14000 a84700 af4e00 b65500 bc5d00 bf6601 "
+    "c36f01 c67800 cb8001 ce8902 d19202 d59a02 d8a302 dcab03 dfb403 e3bc1e e6c439 "
+    "e9cc54 ecd46d f0db87 f2e39f f6eab8 f9f1d0 fcf8e8 ffffff"
 )
 #: The same to the largest negative value.
 _COOL = (
-    "000000 00142c 002046 002c61 00397d 014991 0159a5 0269ba 037ad0 "
-    "048dd9 04a1e3 05b5ec 06c9f6 55daf9 95e8fb ccf4fd ffffff"
+    "000000 000a16 001127 001731 001b3c 002046 002551 002a5b 002f66 003472 00397d "
+    "003f85 00468c 004c94 01529d 0159a5 025fae 0266b6 036cbf 0373c7 037ad0 0382d3 "
+    "0489d8 0491db 0499df 04a1e3 05a9e6 05b1ea 05b9ee 05c1f1 06c9f6 27d0f7 46d7f8 "
+    "62ddf9 7ce3fa 95e8fb acedfc c1f2fc d7f6fe ebfbfe ffffff"
 )
 
 #: Pixels of white between a sample and its map, and between the samples of a sheet.
