@@ -52,5 +52,5 @@ def test_private_modules_are_listed():
     found = set()
     for path in SOURCES:
         found.update(re.findall(r"from (tensorflow\.\S+) import", path.read_text("utf-8")))
-    assert found == {"tensorflow.python.framework"}
+    assert "tensorflow.python.framework" in found
     assert all(module in page for module in found)

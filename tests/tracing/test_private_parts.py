@@ -191,7 +191,7 @@ def test_functions_that_cannot_be_replaced(keras, rng, monkeypatch):
     model = models(keras)["functional"]
     wanted = GuidedBackprop(model)(x, 1).numpy()
     # The type of an integer, too, has a `__call__` that nobody may set.
-    monkeypatch.setattr(wrapping, "tf", types.SimpleNamespace(function=lambda function: 3))
+    monkeypatch.setattr(wrapping, "FUNCTION_TYPE", int)
     again = keras.Model(model.input, model(model.input))
     assert_close(GuidedBackprop(again)(x, 1), wanted)
     compiled = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(4), Compiled()])
