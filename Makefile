@@ -29,7 +29,7 @@ export NO_MKDOCS_2_WARNING ?= 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-lowest test-py310 test-matrix matrix-update test-peers bench bench-quick bench-accuracy bench-update format format-check lint types docs notebooks \
+.PHONY: help demo test test-docs test-lowest test-py310 test-matrix matrix-update test-peers bench bench-quick bench-accuracy bench-update format format-check lint types docs notebooks \
 	notebooks-update check clean clean-all
 
 help: ## show the targets
@@ -40,10 +40,13 @@ demo: $(VENV)/.installed-demo ## train, explain and write demo.png (KERAS=2|3, S
 		PYTHONPATH=docs $(BIN)/python -m demos --what $(WHAT)) --keras $(KERAS) --seed $(SEED) \
 		$(if $(OUTPUT),--output $(OUTPUT))
 
-test: $(VENV)/.installed-test ## run the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+test: $(VENV)/.installed-test ## run the tests of the package
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --ignore=tests/demo --ignore=tests/docs
 
-test-lowest: $(LOWEST)/.installed ## run the tests on the lowest supported versions
+test-docs: $(VENV)/.installed-test ## run every code block of the documentation, and the demos
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/demo tests/docs
+
+test-lowest: $(LOWEST)/.installed ## run all tests on the lowest supported versions
 	$(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-py310: $(PY310)/.installed ## go through every mechanism on the newest that Python 3.10 gets
@@ -93,7 +96,7 @@ notebooks: $(VENV)/.installed-dev ## execute every notebook from clean
 notebooks-update: $(VENV)/.installed-dev ## execute every notebook and keep its outputs
 	$(BIN)/python notebooks/execute.py --keep
 
-check: format-check lint types test docs notebooks ## everything above that must hold before a commit
+check: format-check lint types test test-docs docs notebooks ## everything above that must hold before a commit
 
 clean: ## remove what the other targets made, except the environments
 	rm -rf site dist build demo.png class_visualisation.png localisation.png regression.png segmentation.png detection.png callback.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
