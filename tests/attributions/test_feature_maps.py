@@ -1,5 +1,7 @@
 """Grad-CAM: weights by hand, which layer is looked at, sizes."""
 
+import warnings
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -436,3 +438,31 @@ def test_axes_are_resized_two_at_a_time(rng, way):
         tf.image.resize(volumes[:, :, :1, :1], (6, 1), way)[:, :, 0, 0],
         atol=1e-6,
     )
+
+
+@pytest.mark.parametrize("method", [GradCAM, GradCAMPP])
+def test_a_map_that_is_zero_everywhere_is_warned_of(keras, method):
+    model = keras.Sequential(
+        [
+            keras.layers.Input((6, 6, 2)),
+            keras.layers.Conv2D(3, 3, activation="relu"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(2),
+        ]
+    )
+    weights = np.abs(np.random.default_rng(0).normal(size=(3, 2))).astype("float32")
+    model.layers[-1].set_weights([weights * [1, -1], np.zeros(2, "float32")])
+    x = np.random.default_rng(1).normal(size=(2, 6, 6, 2)).astype("float32")
+    features = model.layers[0](x).numpy()
+    with pytest.warns(UserWarning, match="relu=False"):
+        assert not np.any(method(model).explain(x, 1))
+    with pytest.warns(UserWarning, match="relu=False"):
+        method(model).explain_outputs(x, [1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.any(method(model).explain(x, 0))
+        assert np.any(method(model).explain_outputs(x))  # not of each output
+        signed = GradCAM(model, relu=False, interpolation="nearest").explain(x, 1)
+    expected = -(features * weights[:, 1]).sum(-1, keepdims=True) / 16
+    expected = tf.image.resize(expected, (6, 6), "nearest")
+    np.testing.assert_allclose(signed, expected, rtol=1e-5, atol=1e-7)

@@ -97,6 +97,7 @@ def test_keyword_parameters_of_black_boxes():
 
 
 WHITE_BOX = {"model": REQUIRED, "output_layer": None, "batch_size": 64, "operator": None}
+CAM = {**WHITE_BOX, "conv_layer": None}
 NOISE = {**WHITE_BOX, "reducer": "mean", "nb_samples": 50, "noise": 0.2}
 
 
@@ -112,8 +113,8 @@ NOISE = {**WHITE_BOX, "reducer": "mean", "nb_samples": 50, "noise": 0.2}
             {**WHITE_BOX, "reducer": "mean", "steps": 50, "baseline_value": 0.0},
             {},
         ),
-        ("GradCAM", {**WHITE_BOX, "conv_layer": None}, {"interpolation": "bicubic"}),
-        ("GradCAMPP", {**WHITE_BOX, "conv_layer": None}, {"interpolation": "bicubic"}),
+        ("GradCAM", CAM, {"interpolation": "bicubic", "relu": True}),
+        ("GradCAMPP", CAM, {"interpolation": "bicubic", "relu": True}),
     ],
 )
 def test_parameters_of_the_gradient_methods(name, positional, own):

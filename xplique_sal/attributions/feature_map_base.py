@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from xplique_sal._data.structures import Operator, Structure
 from xplique_sal._engine.recipe import Recipe, Source
-from xplique_sal._engine.request import Request
+from xplique_sal._engine.request import Explained, Request
 from xplique_sal._models.feature_map import last_feature_map
 from xplique_sal._models.view import ModelView
 from xplique_sal._parameters import one_of
@@ -21,18 +21,20 @@ _METHODS = ("bicubic", "bilinear", "nearest")
 
 
 class _WeighedChannels(Recipe):
-    """ReLU(Σ_c w_c A_c), resized to the input."""
+    """ReLU(Σ_c w_c A_c), resized to the input; its detail is whether that is zero everywhere."""
 
     needs_source = True
+    nb_details = 1
 
-    def __init__(self, weights: Callable[..., tf.Tensor], interpolation: str) -> None:
+    def __init__(self, weights: Callable[..., tf.Tensor], interpolation: str, relu: bool) -> None:
         self._weights = weights
         self._interpolation = interpolation
+        self._relu = relu
 
     @property
     def key(self) -> tuple[Any, ...]:
         """What tells what is traced from what another recipe traces."""
-        return (*super().key, self._weights, self._interpolation)
+        return (*super().key, self._weights, self._interpolation, self._relu)
 
     def combine(self, gradient: tf.Tensor, source: tf.Tensor, place: Source) -> tf.Tensor:
         """Return the map, with a channel axis of length one where the input has its channels."""
@@ -47,11 +49,19 @@ class _WeighedChannels(Recipe):
                 "Name a layer before the positions are flattened or averaged.",
             )
         weights = self._weights(tf.cast(gradient, tf.float32), features, positions)
-        weighed = tf.nn.relu(tf.reduce_sum(weights * features, channels))
+        weighed = tf.reduce_sum(weights * features, channels)
+        if self._relu:
+            weighed = tf.nn.relu(weighed)
         into = _channels_of_input(place, rank)
         sizes = tf.shape(place.inputs[_input(place, rank)])
         sizes = [sizes[axis] for axis in range(1, rank) if axis != into]
         return tf.expand_dims(_resized(weighed, sizes, self._interpolation), into)
+
+    def details(self, attributions: Sequence[tf.Tensor], scores: tf.Tensor) -> tf.Tensor:
+        """Return 1 for each sample whose map is zero everywhere, else 0."""
+        (maps,) = attributions
+        is_zero = tf.reduce_all(maps == 0, list(range(1, maps.shape.rank)))
+        return tf.cast(is_zero, tf.float32)[:, tf.newaxis]
 
 
 class FeatureMapExplainer(WhiteBoxExplainer):
@@ -70,6 +80,14 @@ class FeatureMapExplainer(WhiteBoxExplainer):
     interpolation
         How the map is resized to the input: ``"bicubic"``, which can overshoot a little, also
         below 0; ``"bilinear"`` or ``"nearest"``, which cannot.
+    relu
+        Whether what speaks against the score counts as 0. ``False`` leaves the ReLU out: the map
+        has a sign, and is negative there.
+
+    Warns
+    -----
+    UserWarning
+        Once for each explainer: if a map is zero everywhere, though the gradient is not.
     """
 
     def __init__(
@@ -86,6 +104,7 @@ class FeatureMapExplainer(WhiteBoxExplainer):
         fold_batch_norm: bool = True,
         strategy: tf.distribute.Strategy | None = None,
         interpolation: str = "bicubic",
+        relu: bool = True,
     ) -> None:
         one_of("interpolation", interpolation, _METHODS)
         if isinstance(conv_layer, (list, tuple)):
@@ -93,7 +112,8 @@ class FeatureMapExplainer(WhiteBoxExplainer):
                 "one `conv_layer`", repr(conv_layer), "Make an explainer for each layer."
             )
         self.interpolation = interpolation
-        self._recipe = _WeighedChannels(type(self)._weights, interpolation)
+        self.relu = bool(relu)
+        self._recipe = _WeighedChannels(type(self)._weights, interpolation, self.relu)
         super().__init__(
             model,
             output_layer,
@@ -136,6 +156,19 @@ class FeatureMapExplainer(WhiteBoxExplainer):
             layer = last_feature_map(self.model, request.samples)
             vars(self)["conv_layer"] = self.model.wrt_layer = layer
         return request
+
+    def _warn(self, explained: Explained) -> None:
+        super()._warn(explained)
+        if explained.details is None or explained.zero_sample is not None:
+            return  # a gradient that is zero has been warned of
+        # Of several outputs some always have nothing that speaks for them.
+        if explained.details.reshape(len(explained.details), -1).all(1).any():
+            self._warn_once(
+                "A map is zero everywhere, though the gradient is not: where channels of the layer "
+                f"{self.conv_layer!r} are active at all, they speak against the score, which the "
+                "method counts as 0. GradCAM(…, relu=False) shows it with its sign.",
+                "zero map",
+            )
 
 
 def _input(place: Source, rank: int) -> int:

@@ -18,7 +18,7 @@ class GradCAM(FeatureMapExplainer):
 
     resized to the height and width of the input: (N, H, W, 1), (N, T, 1) for time series, and
     (N, D, H, W, 1) for volumes. It is as coarse as the feature map, and shows what speaks for the
-    score only.
+    score only, unless ``relu=False`` leaves the ReLU out.
 
     References
     ----------

@@ -22,7 +22,8 @@ class GradCAMPP(FeatureMapExplainer):
     of a class, and small ones, are shown.
 
     It is what the article gives for exp(g), without the factor exp(g) of each whole map. A is taken
-    to be the output of a rectifier, as there: Σ A counts as 0 where it is negative.
+    to be the output of a rectifier, as there: Σ A counts as 0 where it is negative. As no weight is
+    negative, ``relu=False`` makes a difference only where A is.
 
     References
     ----------
