@@ -86,6 +86,7 @@ def test_keyword_parameters(explainer, grad_modifier):
         "backprop_modifier": None,
         "fold_batch_norm": True,
         "strategy": None,
+        "channel_axis": None,
     }
 
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 from reference import central_differences, class_score, gradient, saliency
 
 from xplique_sal import Saliency
+from xplique_sal.attributions import GradCAM
 from xplique_sal.errors import InvalidModelError, InvalidParameterError, LayerNotFoundError
 
 CLASSES = np.array([0, 2, 1, 2, 0])
@@ -421,6 +422,26 @@ def test_channels_first(rng):
     first_filter = Saliency(model, 0)(x, 1)
     score = lambda x: tf.reduce_mean(model.layers[0](x)[:, 1], [1, 2])  # noqa: E731
     assert_close(first_filter, np.abs(gradient(score, x)).max(1, keepdims=True))
+
+
+def test_channels_first_behind_a_permute(keras, rng):
+    layers = [
+        keras.layers.Permute((2, 3, 1)),
+        keras.layers.Conv2D(4, 3, activation="tanh", name="conv"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(3),
+    ]
+    model = keras.Sequential([keras.layers.Input((3, 6, 8)), *layers])
+    last = keras.Sequential([keras.layers.Input((6, 8, 3)), *layers[1:]])
+    x = images(rng, 3, 6, 8)
+    expected = np.abs(gradient(class_score(model, CLASSES), x)).max(1, keepdims=True)
+    assert_close(Saliency(model, channel_axis=1)(x, CLASSES), expected)
+    of_layer = Saliency(last, wrt_layer="conv")(np.moveaxis(x, 1, -1), CLASSES)
+    assert_close(Saliency(model, wrt_layer="conv", channel_axis=1)(x, CLASSES), of_layer)
+    cam = GradCAM(last, relu=False)(np.moveaxis(x, 1, -1), CLASSES)
+    assert_close(GradCAM(model, relu=False, channel_axis=1)(x, CLASSES), np.moveaxis(cam, -1, 1))
+    with pytest.raises(InvalidParameterError, match="channel_axis"):
+        Saliency(model, channel_axis=2)
 
 
 def test_uint8_images(keras, rng):

@@ -95,10 +95,10 @@ class MapMaker:
         """Return which source it is that has this position."""
         view = self._question.view
         _, wrt = view.chosen_layers()
-        own = axis = view.channel_axis
+        given = axis = self._question.channel_axis or view.channel_axis
         if wrt:
-            axis = keras_compat.channel_axis(wrt[position].layer, own)
-        return Source(position, inputs, axis, own, self._settings.own, self._settings.first)
+            axis = keras_compat.channel_axis(wrt[position].layer, view.channel_axis)
+        return Source(position, inputs, axis, given, self._settings.own, self._settings.first)
 
 
 def _found(maps: Sequence[tf.Tensor], magnitude: tf.Tensor) -> tf.Tensor:

@@ -34,6 +34,8 @@ class Question:
         An elementwise function on that.
     reducer
         The name of a channel reduction.
+    channel_axis
+        Where the channels of the inputs are, if not where the model has its own.
     """
 
     view: ModelView
@@ -41,13 +43,15 @@ class Question:
     recipe: Recipe
     modifier: GradientModifier | None
     reducer: str | None
+    channel_axis: int | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
         """What tells a trace of this question from those of others about the same view."""
         modifier = None if self.modifier is None else HeldCallable(self.modifier)
         operator = HeldCallable(self.score.function)
-        return (operator, self.takes_outputs, modifier, self.reducer, *self.recipe.key)
+        shown = (modifier, self.reducer, self.channel_axis)
+        return (operator, self.takes_outputs, *shown, *self.recipe.key)
 
     @property
     def takes_outputs(self) -> bool:

@@ -37,6 +37,7 @@ from xplique_sal._models.black_box import PlainFunction
 from xplique_sal._models.given import check_unmasked
 from xplique_sal._models.rules.rewiring import Rewiring
 from xplique_sal._models.view import ModelView, function_of
+from xplique_sal._parameters import one_of
 from xplique_sal._tracing import keras_compat
 from xplique_sal.attributions.signatures import described, parameters_of, with_inherited_sections
 from xplique_sal.errors import (
@@ -525,6 +526,10 @@ class WhiteBoxExplainer(BlackBoxExplainer):
     strategy
         A `tf.distribute.MirroredStrategy`: each batch is shared among its devices. ``None`` takes
         the one in whose scope the model was made, if it was made in one.
+    channel_axis
+        Where the channels of the inputs are: -1, or 1 for (N, C, H, W). ``None`` takes the
+        `data_format` of the model's first layer that has one, which is wrong where the model
+        transposes its inputs before it. Of a `wrt_layer` it is always the layer's own.
 
     Raises
     ------
@@ -557,6 +562,7 @@ class WhiteBoxExplainer(BlackBoxExplainer):
         backprop_modifier: Callable[..., tf.Tensor] | str | None = None,
         fold_batch_norm: bool = True,
         strategy: tf.distribute.Strategy | None = None,
+        channel_axis: int | None = None,
     ) -> None:
         view = ModelView(
             model,
@@ -572,17 +578,18 @@ class WhiteBoxExplainer(BlackBoxExplainer):
             view, batch_size, operator, output_layer=output_layer, output=output, logits=logits
         )
         reducers.check(reducer)
+        one_of("channel_axis", channel_axis, (None, -1, 1), "Pass 1 for (N, C, H, W).")
         self.reducer = reducer
         self.wrt_layer = wrt_layer
         self.grad_modifier = grad_modifier
         self.backprop_modifier = backprop_modifier
         self.fold_batch_norm = bool(fold_batch_norm)
         self.strategy = strategy
+        self.channel_axis = channel_axis
         #: What the backprop modifier did in the last explanation: how many rectifiers followed it.
         self.rewiring: Rewiring | None = None
-        question = Question(
-            view, self._operator, self._recipe, grad_modifiers.resolve(grad_modifier), reducer
-        )
+        modifier = grad_modifiers.resolve(grad_modifier)
+        question = Question(view, self._operator, self._recipe, modifier, reducer, channel_axis)
         self._gradients = GradientRunner(question, strategy)
 
     def _request(

@@ -41,6 +41,7 @@ class DeconvNet(WhiteBoxExplainer):
         backprop_modifier: Callable[..., tf.Tensor] | str | None = "deconv",
         fold_batch_norm: bool = True,
         strategy: tf.distribute.Strategy | None = None,
+        channel_axis: int | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -55,4 +56,5 @@ class DeconvNet(WhiteBoxExplainer):
             backprop_modifier=backprop_modifier,
             fold_batch_norm=fold_batch_norm,
             strategy=strategy,
+            channel_axis=channel_axis,
         )

@@ -103,6 +103,7 @@ class FeatureMapExplainer(WhiteBoxExplainer):
         backprop_modifier: Callable[..., tf.Tensor] | str | None = None,
         fold_batch_norm: bool = True,
         strategy: tf.distribute.Strategy | None = None,
+        channel_axis: int | None = None,
         interpolation: str = "bicubic",
         relu: bool = True,
     ) -> None:
@@ -126,6 +127,7 @@ class FeatureMapExplainer(WhiteBoxExplainer):
             backprop_modifier=backprop_modifier,
             fold_batch_norm=fold_batch_norm,
             strategy=strategy,
+            channel_axis=channel_axis,
         )
         self.conv_layer = conv_layer
         self._finds_layer = conv_layer is None

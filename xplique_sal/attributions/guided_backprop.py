@@ -42,6 +42,7 @@ class GuidedBackprop(WhiteBoxExplainer):
         backprop_modifier: Callable[..., tf.Tensor] | str | None = "guided",
         fold_batch_norm: bool = True,
         strategy: tf.distribute.Strategy | None = None,
+        channel_axis: int | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -56,4 +57,5 @@ class GuidedBackprop(WhiteBoxExplainer):
             backprop_modifier=backprop_modifier,
             fold_batch_norm=fold_batch_norm,
             strategy=strategy,
+            channel_axis=channel_axis,
         )

@@ -170,6 +170,7 @@ class IntegratedGradients(WhiteBoxExplainer):
         backprop_modifier: Callable[..., tf.Tensor] | str | None = None,
         fold_batch_norm: bool = True,
         strategy: tf.distribute.Strategy | None = None,
+        channel_axis: int | None = None,
     ) -> None:
         if not callable(baseline_value):
             for part in leaves(baseline_value):
@@ -190,6 +191,7 @@ class IntegratedGradients(WhiteBoxExplainer):
             backprop_modifier=backprop_modifier,
             fold_batch_norm=fold_batch_norm,
             strategy=strategy,
+            channel_axis=channel_axis,
         )
 
     def _request(

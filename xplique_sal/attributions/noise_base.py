@@ -92,6 +92,7 @@ class NoiseExplainer(WhiteBoxExplainer):
         backprop_modifier: Callable[..., tf.Tensor] | str | None = None,
         fold_batch_norm: bool = True,
         strategy: tf.distribute.Strategy | None = None,
+        channel_axis: int | None = None,
     ) -> None:
         self.nb_samples = integer("nb_samples", nb_samples, self._least)
         self.noise = number("noise", noise, remedy="Pass a standard deviation.")
@@ -113,4 +114,5 @@ class NoiseExplainer(WhiteBoxExplainer):
             backprop_modifier=backprop_modifier,
             fold_batch_norm=fold_batch_norm,
             strategy=strategy,
+            channel_axis=channel_axis,
         )

@@ -47,6 +47,7 @@ class Saliency(WhiteBoxExplainer):
         backprop_modifier: Callable[..., tf.Tensor] | str | None = None,
         fold_batch_norm: bool = True,
         strategy: tf.distribute.Strategy | None = None,
+        channel_axis: int | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -61,4 +62,5 @@ class Saliency(WhiteBoxExplainer):
             backprop_modifier=backprop_modifier,
             fold_batch_norm=fold_batch_norm,
             strategy=strategy,
+            channel_axis=channel_axis,
         )
