@@ -258,7 +258,7 @@ PUBLIC = {
         *("NothingRewiredError", "XpliqueSalError"),
     ],
     "xplique_sal.grad_modifiers": [
-        *("absolute", "applied", "compose", "invert", "negate", "relu", "resolve", "small_values"),
+        *("absolute", "compose", "invert", "negate", "relu", "resolve", "small_values"),
     ],
     "xplique_sal.localization": ["bounding_boxes", "intersection_over_union"],
     "xplique_sal.losses": [

@@ -55,7 +55,7 @@ class Batch(NamedTuple):
         return len(self.inputs[0])
 
     def part(self, first: int, last: int) -> Batch:
-        """Return the samples from `first` up to `last`; what is whole is not copied."""
+        """Return the samples from `first` up to `last`, without a copy if these are all."""
         if first == 0 and last >= self.size:
             return self
         return Batch(

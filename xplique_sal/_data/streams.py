@@ -36,7 +36,7 @@ def as_dataset(inputs: Structure) -> Structure:
 
 
 def _is_sequence_of_batches(inputs: Any) -> bool:
-    """Tell Keras's own datasets, which are told when an epoch ends, from what is like an array."""
+    """Tell whether inputs are a dataset of Keras's own, which is told when an epoch ends."""
     names = {kind.__name__ for kind in type(inputs).__mro__}
     return bool(names & {"PyDataset", "Sequence"}) and hasattr(inputs, "on_epoch_end")
 

@@ -79,7 +79,7 @@ def no_gradient(
     Parameters
     ----------
     sources, names
-        What is differentiated to, and what it is called.
+        The tensors with respect to which the gradient is taken, and their names.
     embeddings
         The paths of the model's embeddings, to which there may be a gradient.
     """

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from xplique_sal import grad_modifiers
+from xplique_sal._engine.modifier import modified
 from xplique_sal._engine.question import Question, Settings
 from xplique_sal._engine.recipe import Source
 from xplique_sal._engine.reducers import reduce
@@ -64,7 +64,7 @@ class MapMaker:
             attribution = recipe.combine(state[0], sources[position], place)
             attributions.append(attribution)
             if self._question.modifier is not None:
-                attribution = grad_modifiers.applied(self._question.modifier, attribution)
+                attribution = modified(self._question.modifier, attribution)
             attribution = reduce(attribution, self._question.reducer, place.channel_axis)
             maps.append(tf.cast(attribution, tf.float32))
         known = [map_ for map_, state in zip(maps, states, strict=True) if state is not None]

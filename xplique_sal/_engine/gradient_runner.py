@@ -117,7 +117,7 @@ class GradientRunner:
     def explain(
         self, request: Request, compiled: Compiled, batch: Batch, most: int | None
     ) -> Explained:
-        """Return what is asked of a batch, giving the model at most `most` rows at once.
+        """Return the maps of a batch, giving the model at most `most` rows at once.
 
         Of several outputs, maps (N, K, ...) and values (N, K) come from one forward pass.
         """

@@ -18,16 +18,16 @@ from xplique_sal._engine.statistics import Mean, Statistic
 
 
 class Source(NamedTuple):
-    """Which source it is: where in the data and in the model a tensor belongs.
+    """What a recipe is told of one source beside its tensor.
 
     Attributes
     ----------
     position
-        Of the inputs, or of the layers of `wrt_layer`, which one it is.
+        The index of the source among the model's inputs, or among the layers of `wrt_layer`.
     inputs
         The samples that the model was given.
     channel_axis, input_channel_axis
-        Where the channels of the tensor and of the model's images are.
+        The axis of channels of the source, and that of the model's images.
     own
         What `Recipe.own_settings` returned, as tensors.
     first
@@ -43,10 +43,10 @@ class Source(NamedTuple):
 
 
 class Recipe:
-    """What is made of the gradient at each sample; as it is here, the gradient itself.
+    """What a method makes of the gradient at each sample; this base class leaves it as it is.
 
-    What a gradient is taken to is called the source: an input, or the output of a layer that
-    `wrt_layer` names.
+    The tensor with respect to which the gradient is taken is called the source: an input, or the
+    output of a layer that `wrt_layer` names.
     """
 
     #: Whether `combine` looks at the source.
@@ -57,7 +57,7 @@ class Recipe:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells what is traced from what another recipe traces."""
+        """A hashable value, equal for recipes of which the same is traced."""
         return (type(self),)
 
     def own_settings(self, skeleton: Skeleton, count: int) -> list[np.ndarray]:
@@ -166,5 +166,5 @@ class PointsRecipe(Recipe, abc.ABC):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells what is traced from what another recipe traces."""
+        """A hashable value, equal for recipes of which the same is traced."""
         return (type(self), type(self.statistic), len(self.scored))

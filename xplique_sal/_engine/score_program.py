@@ -1,4 +1,4 @@
-"""What is asked of f by forward passes alone: on a compiled model, or on a function."""
+"""Scores by forward passes alone: of a compiled model, or of a function."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from xplique_sal._tracing.programs import Program, TraceFailed
 
 
 class ScoreQuery(NamedTuple):
-    """What is asked of f: the score of an operator, or (without one) each output.
+    """What forward passes compute: the score of an operator, or (without one) each output.
 
     Attributes
     ----------

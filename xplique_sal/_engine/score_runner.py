@@ -30,8 +30,8 @@ OutputCheck = Callable[[tf.TensorShape, int], None]
 class SettledScore:
     """The score that is explained of a batch, to be asked of changed copies of its samples.
 
-    It is settled by the samples as they are: without targets it is the largest output of each,
-    also where that of a changed copy is another.
+    The unchanged samples say which output is explained: without targets it is the largest output
+    of each sample, also for a changed copy whose largest output is another.
 
     Attributes
     ----------

@@ -44,7 +44,7 @@ class PlainFunction:
         self._name = type(model).__name__
 
     def build(self, sample: Sequence[Any], skeleton: Skeleton) -> None:
-        """Do nothing: a function is what it is."""
+        """Do nothing: a function has no weights to be made."""
 
     def inputs_for(self, given: Structure) -> None:
         """Return what the model says about its inputs: nothing."""

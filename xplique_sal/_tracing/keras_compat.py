@@ -443,7 +443,7 @@ def is_average_of_image(layer: Any) -> bool:
 
 
 def _is_own(layer: Any, name: str) -> bool:
-    """Tell whether a layer is the one that Keras has under a name, as it comes."""
+    """Tell whether a layer is of Keras's own class of that name, and of no subclass of it."""
     own = getattr(getattr(_keras_of(layer), "layers", None), name, None)
     return own is not None and type(layer) is own and "call" not in vars(layer)
 

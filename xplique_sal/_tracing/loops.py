@@ -36,9 +36,9 @@ def in_batches(
     Parameters
     ----------
     explain
-        Called as ``explain(first, *arrays)`` with the position of the first of some samples;
-        returns a flat list of tensors that have them on their first axis, and what else is to be
-        known of the trace.
+        Called as ``explain(first, *arrays)`` with a batch and the position of its first sample;
+        returns a flat list of tensors with samples on their first axis, and facts of the trace
+        that are no tensors.
     arrays
         All samples.
     size

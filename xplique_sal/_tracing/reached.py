@@ -84,7 +84,7 @@ def parts_of(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_compiled(part: Any) -> bool:
-    """Tell a `tf.function` or a concrete function, whose graph is what it is."""
+    """Tell whether a value is a `tf.function` or a concrete function, which has its own graph."""
     return isinstance(part, tf.types.experimental.Callable)
 
 

@@ -192,7 +192,7 @@ class BlackBoxExplainer(abc.ABC):
         """
 
     def _explain_batch(self, request: Request, batch: Batch) -> Explained:
-        """Return what is asked of one batch: of maps, one for each sample, (N, ...).
+        """Return the maps of one batch, one for each sample, (N, ...).
 
         Where `request.outputs` are asked for, there are K of each, (N, K, ...).
         """
@@ -410,7 +410,7 @@ class BlackBoxExplainer(abc.ABC):
     def _results(
         self, request: Request, size: int | None, verbose: int = 0
     ) -> Iterator[tuple[Batch, Explained]]:
-        """Yield what is asked, batch by batch of at most `size` samples: the only loop there is."""
+        """Yield batches of at most `size` samples with their maps: the only loop over batches."""
         samples, done = request.samples, 0
         bar = keras_compat.progress_bar(samples.nb_expected) if verbose else None
         merge = self._bound.is_searched or (size is not None and size != self.batch_size)
@@ -496,8 +496,8 @@ class WhiteBoxExplainer(BlackBoxExplainer):
     `grad_modifier`, with the channels of images reduced by `reducer`. The model runs with
     ``training=False``.
 
-    A method sets `_recipe`: a class attribute where it has no parameters of its own, else set
-    before this class is initialised.
+    A method sets `_recipe`: as a class attribute if the method has no parameters of its own;
+    otherwise its ``__init__`` sets it before it calls ``super().__init__``.
 
     Parameters
     ----------

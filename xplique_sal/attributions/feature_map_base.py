@@ -33,7 +33,7 @@ class _WeighedChannels(Recipe):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells what is traced from what another recipe traces."""
+        """A hashable value, equal for recipes of which the same is traced."""
         return (*super().key, self._weights, self._interpolation, self._relu)
 
     def combine(self, gradient: tf.Tensor, source: tf.Tensor, place: Source) -> tf.Tensor:

@@ -51,7 +51,7 @@ class _Path(PointsRecipe):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells what is traced from what another recipe traces."""
+        """A hashable value, equal for recipes of which the same is traced."""
         baseline = HeldCallable(self._baseline) if callable(self._baseline) else None
         return (*super().key, baseline, self._is_inner)
 

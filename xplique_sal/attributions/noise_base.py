@@ -32,7 +32,7 @@ class _Noise(PointsRecipe):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells what is traced from what another recipe traces."""
+        """A hashable value, equal for recipes of which the same is traced."""
         return (*super().key, self._relative)
 
     def own_settings(self, skeleton: Skeleton, count: int) -> list[np.ndarray]:

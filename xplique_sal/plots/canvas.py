@@ -77,7 +77,7 @@ def _checked(given: Any, count: int) -> list[Any]:
 
 
 def color_map(cmap: Any) -> Any:
-    """Return a colour map by its name, or the one that is given."""
+    """Return the colour map of that name; a colour map is returned as it is."""
     if not isinstance(cmap, str):
         return cmap
     require_matplotlib()

@@ -148,7 +148,7 @@ class Rectifiers(RuleSet):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells what is traced under this rule from what others trace."""
+        """A hashable value, equal for rules under which the same is traced."""
         return (type(self), HeldCallable(getattr(self._rule, "function", self._rule)))
 
     def _at(self, step: Step) -> tf.Tensor:

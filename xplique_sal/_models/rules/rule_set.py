@@ -84,7 +84,7 @@ class RuleSet:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells what is traced under these rules from what others trace."""
+        """A hashable value, equal for rules under which the same is traced."""
         held = [part for name in self.rules for part in (name, HeldCallable(self.rules[name]))]
         return (type(self), self.kept, *held)
 
