@@ -290,11 +290,15 @@ class BlackBoxExplainer(abc.ABC):
     ) -> Iterator[Any]:
         """Return an iterator over the explanations of each batch, in order.
 
-        It holds no more than a few batches, for any number of samples. The parameters, the
-        errors and, batch by batch, the result are those of `explain`.
+        It holds no more than a few batches, for any number of samples. The errors and, batch by
+        batch, the result are those of `explain`.
 
         Parameters
         ----------
+        inputs
+            As in `explain`.
+        targets
+            As in `explain`.
         with_samples
             Yield (x, y, explanations), with the inputs and targets of the batch (y is ``None``
             where there are none): of a dataset that is shuffled anew at each pass, the only way to
