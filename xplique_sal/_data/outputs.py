@@ -189,6 +189,54 @@ def check_classes(targets: Any, first: int, shape: tf.TensorShape, channel_axis:
         _check(targets, first, shape, channel_axis)
 
 
+def chooses_the_only_output(targets: Any, shape: tf.TensorShape, channel_axis: int) -> bool:
+    """Tell whether targets are indices (N,) of an output where there is but one to choose."""
+    if targets is None or isinstance(targets, (Labels, dict, list, tuple)):
+        return False
+    outputs = number_of_outputs(shape, channel_axis)
+    return outputs == 1 and _reading(targets, False, shape, channel_axis).kind is _Kind.CLASSES
+
+
+def check_labels_of_layer(
+    targets: Any, output: tf.TensorShape, channel_axis: int, whole: Any
+) -> None:
+    """Refuse the labels of a dataset for an inner layer that has not the model's outputs.
+
+    Parameters
+    ----------
+    targets
+        As an operator gets them; only `Labels` are looked at.
+    output, channel_axis
+        The shape of what is explained, and where its channels are.
+    whole
+        What the model itself returns.
+
+    Raises
+    ------
+    InvalidTargetError
+        If a label, which is about the model, would be taken for a unit or filter of the layer.
+    """
+    if not isinstance(targets, Labels) or output.rank is None:
+        return
+    shape = getattr(whole, "shape", None)
+    if isinstance(shape, tf.TensorShape) and shape.rank:
+        own, models = (
+            number_of_outputs(output, channel_axis),
+            number_of_outputs(shape, channel_axis),
+        )
+        if shape.rank == output.rank and own == models:
+            return
+        said = f"for one of shape {output}, in a model that returns {shape}"
+    else:
+        said = f"for one of shape {output}, in a model with several outputs"
+    raise InvalidTargetError(
+        "labels of a dataset that say which output of `output_layer` to explain",
+        f"them {said}",
+        "Labels are about the model's outputs. Leave them out, dataset.map(lambda x, y: x), and "
+        "pass `targets`: the index of a unit or filter of that layer, or weights.",
+    )
+
+
 def check_zone(targets: Any, first: int, shape: tf.TensorShape, channel_axis: int) -> None:
     """Check the zone of a segmentation: weights of the shape of f(x), or a label mask.
 

@@ -167,7 +167,8 @@ def wrong_length(
     return InvalidModelError(
         f"a gradient for each of {size} samples",
         actual,
-        "The model must keep samples on the first axis.",
+        "The model must keep samples on the first axis; to one that was saved for one sample, give "
+        "one at a time: batch_size=1.",
     )
 
 

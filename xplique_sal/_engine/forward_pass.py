@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from xplique_sal._data.outputs import per_output
+from xplique_sal._data.outputs import check_labels_of_layer, per_output
 from xplique_sal._data.structures import Layout
 from xplique_sal._engine.complaints import checked_scores, no_gradient
 from xplique_sal._engine.question import Question, Settings
@@ -113,7 +113,9 @@ class ForwardPass:
                 try:
                     scores = with_autograph()(question.score.function, f, x, y)
                 except Exception as error:
+                    check_labels(f, y)
                     raise TraceFailed(f.output_shape, f.channel_axis) from error
+                check_labels(f, y)
                 scores, is_scalar = checked_scores(scores, inputs[0].shape[0])
         self._tape, self._is_scalar = tape, is_scalar
         self.inputs, self.sources, self.scores = inputs, f.wrt or inputs, scores
@@ -170,6 +172,12 @@ class ForwardPass:
             self.f.rewiring,
             bytes_per_sample(),
         )
+
+
+def check_labels(f: TracedModel, targets: Any) -> None:
+    """Refuse labels of a dataset that say nothing of the inner layer that is explained."""
+    if f.view.output_layer is not None:
+        check_labels_of_layer(targets, f.output_shape, f.channel_axis, f.whole_output)
 
 
 def largest_outputs(

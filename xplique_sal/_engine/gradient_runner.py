@@ -15,7 +15,6 @@ from xplique_sal._engine import in_batches
 from xplique_sal._engine.complaints import (
     carried_state,
     chosen_outputs,
-    folded_axes,
     modified_to_nan,
     not_finite,
     wrong_length,
@@ -158,12 +157,8 @@ class GradientRunner:
         scale = _HALF_SCALE if facts.in_float16 else 1.0
         while True:
             given = settings._replace(first=np.int64(start), scale=np.float32(scale))
-            try:
-                results = program(*rows.arrays, *map(tf.convert_to_tensor, given.flat))
-            except tf.errors.InvalidArgumentError as error:
-                if self._is_inner:
-                    raise folded_axes(error) from error
-                raise
+            flat = [*map(tf.convert_to_tensor, given.flat)]
+            results = in_batches.run(program, rows, flat, self._is_inner)
             *maps, scores, numbers = results
             numbers = numbers.numpy()
             found = numbers[..., 0]

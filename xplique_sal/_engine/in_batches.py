@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from xplique_sal._data.samples import padded
+from xplique_sal._engine.complaints import folded_axes
 from xplique_sal._engine.request import Request
 from xplique_sal._tracing.programs import Program
-from xplique_sal.errors import InvalidOperatorError
+from xplique_sal.errors import InvalidModelError, InvalidOperatorError
 
 #: How many numbers small samples are given to the graph at once, to be looped over there.
 _CHUNK = 1 << 21
@@ -88,3 +89,37 @@ def split(arrays: Sequence[Any], size: int, needed: int | None) -> Iterator[Rows
         if needed is not None and rows < needed:
             part = [padded(array, needed) for array in part]
         yield Rows(first, rows, [tf.convert_to_tensor(array) for array in part])
+
+
+def run(program: Program, rows: Rows, settings: Sequence[tf.Tensor], is_inner: bool) -> Any:
+    """Return what a program gives for rows; `is_inner` where it is of a layer inside the model.
+
+    Raises
+    ------
+    InvalidModelError
+        If it fails for them together, but for none of them alone; or if an inner layer has not
+        one row for each.
+    """
+    try:
+        return program(*rows.arrays, *settings)
+    except tf.errors.InvalidArgumentError as error:
+        if is_inner:
+            raise folded_axes(error) from error
+        if rows.given > 1 and _runs_one_by_one(program, rows, settings):
+            raise InvalidModelError(
+                "a model that takes any number of samples",
+                f"one that TensorFlow can not run on {rows.given} at once, but on each by itself, "
+                "as a graph that was saved for one sample",
+                "Pass batch_size=1.",
+            ) from error
+        raise
+
+
+def _runs_one_by_one(program: Program, rows: Rows, settings: Sequence[tf.Tensor]) -> bool:
+    """Tell whether a program runs on each row alone: then none of them is what it fails for."""
+    try:
+        for row in split(rows.arrays, 1, None):
+            program(*row.arrays, *settings)
+    except tf.errors.OpError:
+        return False
+    return True

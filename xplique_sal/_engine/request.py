@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._data.outputs import TargetCheck
+from xplique_sal._data.outputs import TargetCheck, check_classes, chooses_the_only_output
 from xplique_sal._data.samples import Batch, Samples
 from xplique_sal._data.structures import Layout, pack
 from xplique_sal._tracing.loops import is_small
@@ -35,6 +35,8 @@ class Request:
         was traced because it needs to know it; ``None`` if it takes any.
     rows_per_sample
         How many rows the model may be given for each sample: points near it, masked copies.
+    chose_the_only_output
+        Whether targets were seen to be indices of an output where the model has but one.
     programs
         The compiled functions that the call uses, looked up once.
     """
@@ -44,6 +46,7 @@ class Request:
     with_scores: bool = False
     needed_batch: int | None = None
     rows_per_sample: int = 1
+    chose_the_only_output: bool = False
     programs: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -70,6 +73,8 @@ class Request:
             skeleton = self.samples.for_targets
             targets = None if skeleton is None else pack(skeleton, arrays)
             check(targets, first, shape, channel_axis)
+            if check is check_classes:
+                self.chose_the_only_output |= chooses_the_only_output(targets, shape, channel_axis)
 
         self.samples.check_targets(batch, on_host)
 

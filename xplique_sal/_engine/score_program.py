@@ -10,6 +10,7 @@ import tensorflow as tf
 from xplique_sal._data.outputs import per_output
 from xplique_sal._data.structures import Layout, Operator
 from xplique_sal._engine.complaints import checked_scores
+from xplique_sal._engine.forward_pass import check_labels
 from xplique_sal._models.black_box import PlainFunction
 from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._models.traced import TracedModel
@@ -40,6 +41,7 @@ class ScoreFacts(NamedTuple):
     output_shape: tf.TensorShape
     channel_axis: int
     is_scalar: bool
+    activation: str | None = None
 
 
 class RecordedFunction:
@@ -76,7 +78,11 @@ def scores_of(
         else:
             scores = call_with_autograph(query.operator, f, x, y)
     except Exception as error:
+        if isinstance(f, TracedModel):
+            check_labels(f, y)
         raise TraceFailed(f.output_shape, f.channel_axis) from error
+    if isinstance(f, TracedModel):
+        check_labels(f, y)
     dtype = getattr(scores, "dtype", None)
     if dtype is not None and (tf.as_dtype(dtype).is_integer or tf.as_dtype(dtype).is_bool):
         scores = tf.cast(scores, tf.float64)  # without a gradient, and none is needed
@@ -101,7 +107,7 @@ def compiled(
     def score(first: Any, *arrays: tf.Tensor) -> tuple[list[tf.Tensor], ScoreFacts]:
         f = TracedModel(view)
         scores, is_scalar = scores_of(f, query, arrays)
-        return [scores], ScoreFacts(f.output_shape, f.channel_axis, is_scalar)
+        return [scores], ScoreFacts(f.output_shape, f.channel_axis, is_scalar, f.activation)
 
     def build(*tensors: tf.Tensor) -> tuple[tf.Tensor, ScoreFacts]:
         *arrays, size = tensors

@@ -153,6 +153,8 @@ class ScoreRunner:
     ----------
     one_by_one
         Whether g was seen to return a scalar for its batch, so that it is given each row alone.
+    activation
+        The type of the activation that makes f(x), as far as the model tells.
     """
 
     def __init__(
@@ -163,6 +165,7 @@ class ScoreRunner:
         self._bound = bound
         self._has_state = False
         self.one_by_one = False
+        self.activation: str | None = None
 
     def cast(self, rows: Sequence[Any]) -> list[tf.Tensor]:
         """Return inputs as tensors of the dtypes that the model takes."""
@@ -318,10 +321,12 @@ class ScoreRunner:
             check(program.facts.output_shape, program.facts.channel_axis)
         size = in_batches.rows_of_model(request, program, self._bound.most or count)
         self.one_by_one |= program.facts.is_scalar
+        self.activation = program.facts.activation
         self._has_state = program.has_state
         at_once = in_batches.rows_of_program(request, program, size, count)
+        is_inner = view.output_layer is not None
         return [
-            rows.own(program(*rows.arrays, tf.constant(size)).numpy())
+            rows.own(in_batches.run(program, rows, [tf.constant(size)], is_inner).numpy())
             for rows in in_batches.split(arrays, at_once, request.needed_batch)
         ]
 

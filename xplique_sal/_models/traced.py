@@ -49,6 +49,8 @@ class TracedModel:
         What they were before `at`, by position.
     explained
         The last f(x), in the precision of the model.
+    whole_output
+        What the model itself returned then, of which `explained` may be a layer inside.
     rewirer
         The view's backprop modifier at work, if it has one.
     activation
@@ -72,6 +74,8 @@ class TracedModel:
         self._graph: Any = None
         self.wrt: list[tf.Tensor] = []
         self.explained: tf.Tensor | None = None
+        self.whole_output: Any = None
+        self._batch: int | None = None
         self.activation: str | None = None
         self._outputs: list[tf.Tensor] = []
         own = getattr(self._explained.layer, "data_format", None) if self._explained else None
@@ -83,12 +87,16 @@ class TracedModel:
     def __call__(self, inputs: Structure) -> tf.Tensor:
         """Return f(x) in the current graph."""
         output, calls = self._run(inputs, [self._explained.layer] if self._explained else [])
+        self.whole_output = output
         if self._explained is not None:
             output = one_call(self._explained, calls, self._graph)
         if self.view.takes_all_outputs and self.view.output is None and is_several(output):
             return tf.nest.map_structure(self._finished, output)
         names = keras_compat.output_names(self.view.model) if self._explained is None else []
-        return self._finished(choose_output(output, self.view.output, names))
+        chosen = choose_output(output, self.view.output, names)
+        if self._explained is not None:
+            check_batch_axis(self._explained, chosen, self._batch)
+        return self._finished(chosen)
 
     def _finished(self, output: Any) -> Any:
         """Return an output of the model as it is explained."""
@@ -123,6 +131,7 @@ class TracedModel:
         model = self.view.model
         given, for_model, _ = arrange(inputs, self.view.inputs_for(inputs))
         flat = self.view.cast_all(given)
+        self._batch = flat[0].shape[0]
         calls: dict[int, list[Any]] = {}
 
         def see(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -161,6 +170,8 @@ class TracedModel:
                     "Compute f(x) once and use the result, or differentiate to the inputs.",
                 )
             self.wrt = [one_tensor(call, calls, self._graph) for call in self._wrt_calls]
+            for call, tensor in zip(self._wrt_calls, self.wrt, strict=True):
+                check_batch_axis(call, tensor, self._batch)
         return output, calls
 
     def activation_of(self, scores: tf.Tensor) -> str | None:
@@ -258,6 +269,26 @@ def one_tensor(wanted: LayerCall, calls: dict[int, list[Any]], graph: Any) -> tf
             "Name a layer before or after it.",
         )
     return output
+
+
+def check_batch_axis(wanted: LayerCall, output: Any, batch: int | None) -> None:
+    """Refuse the output of an inner layer that has no row for each of `batch` samples.
+
+    Where the batch is open (``None``), an axis of a length that is known is another one, also
+    where there happen to be as many samples.
+    """
+    shape = getattr(output, "shape", None)
+    if not isinstance(shape, tf.TensorShape) or shape.rank is None:
+        return
+    if shape.rank > 0 and shape[0] in (None, batch):
+        return
+    raise InvalidModelError(
+        "an inner layer with one row for each sample",
+        f"{wanted.path!r}, which returns the shape {shape} for "
+        + ("any number of samples" if batch is None else f"{batch} samples"),
+        "Name a layer before or after it. A layer inside `TimeDistributed` folds time steps into "
+        "the first axis: choose the layer around it.",
+    )
 
 
 def positions_wanted(calls: list[LayerCall], layer: Any, number: int) -> list[int]:

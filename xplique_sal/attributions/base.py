@@ -422,6 +422,7 @@ class BlackBoxExplainer(abc.ABC):
             for part in self._bound.parts(request, batch):
                 explained = self._bound.within_memory(request, part, self._explain_batch)
                 self._warn(explained)
+                self._warn_of_the_only_output(request, explained)
                 done += part.size
                 if bar is not None:
                     bar.add(part.size)
@@ -457,6 +458,15 @@ class BlackBoxExplainer(abc.ABC):
                 "map belongs. Take samples and maps together, by `iter_explain(dataset, "
                 "with_samples=True)`, or shuffle once: shuffle=False where the dataset is made, "
                 "reshuffle_each_iteration=False, or `cache()` behind the shuffle."
+            )
+
+    def _warn_of_the_only_output(self, request: Request, explained: Explained) -> None:
+        activation = explained.activation or self._scores.activation
+        if request.chose_the_only_output and (self.logits or activation == "Sigmoid"):
+            self._warn_once(
+                "The target 0 is read as the index of the model's only output, the score of class "
+                "1, and not as a label. Pass targets=None to explain class 1 without this warning; "
+                "weights of -1, of shape (N, 1), to explain class 0."
             )
 
     def _warn(self, explained: Explained) -> None:
