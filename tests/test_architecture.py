@@ -316,9 +316,7 @@ MOST_PARAMETERS, MOST_CODE, MOST_LINES = 6, 45, 500
 #: The lists may become shorter only.
 MANY_PARAMETERS = {
     "_models.view.ModelView.__init__": "what a user says of f, each by its name",
-    "detection._rows": "one image's share of the parameters of `box_targets`",
     "plots.image._draw": "what is drawn, each by its name",
-    "plots.image._draw_panel": "what is drawn in one panel",
 }
 LONG_FUNCTIONS = {
     "_data.samples.DatasetSamples.__init__": "what is read of a dataset before its first batch",

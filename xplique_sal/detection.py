@@ -16,7 +16,7 @@ Relative ones, in shares of the image's width and height: ``"rel_xyxy"``, ``"rel
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -93,10 +93,11 @@ def box_targets(
     boxes = _per_image("boxes", boxes, None)
     classes = _per_image("classes", classes, len(boxes))
     scores = [None] * len(boxes) if scores is None else _per_image("scores", scores, len(boxes))
+    formats = _Formats(source, target, image_size)
     rows = []
     for image, of_image in enumerate(zip(boxes, classes, scores, strict=True)):
         try:
-            rows.append(_rows(*of_image, num_classes, source, target, image_size))
+            rows.append(_rows(*of_image, num_classes, formats))
         except (InvalidInputError, InvalidTargetError) as error:
             actual = f"{error.actual} (image {image})"
             raise type(error)(error.expected, actual, error.remedy) from None
@@ -113,14 +114,20 @@ def box_targets(
     return targets
 
 
+class _Formats(NamedTuple):
+    """The format in which boxes come, and that of the targets."""
+
+    source: str
+    target: str
+    image_size: Any
+
+
 def _rows(
     boxes: np.ndarray,
     classes: np.ndarray,
     scores: np.ndarray | None,
     num_classes: int | None,
-    source: str,
-    target: str,
-    image_size: Any,
+    formats: _Formats,
 ) -> np.ndarray:
     """Return the rows (B, 4 + 1 + classes) of one image; padding stays where it is."""
     if not boxes.size:
@@ -144,13 +151,13 @@ def _rows(
         raise InvalidTargetError(
             "a box to explain in each image", "none", "Leave that image out: nothing is explained."
         )
-    corners = convert_boxes(boxes, source, target, image_size=image_size)
+    corners = convert_boxes(boxes, formats.source, formats.target, image_size=formats.image_size)
     empty = real & ((corners[:, 2:] - corners[:, :2]) <= 0).any(axis=1)
     if empty.any():
         raise InvalidInputError(
             "boxes with an area",
             f"the box {_shown(boxes[empty.argmax()])}",
-            f"It is read as '{source}': check the format. A row of four zeros is padding.",
+            f"It is read as '{formats.source}': check the format. A row of four zeros is padding.",
         )
     if not np.isfinite(scores[real]).all():
         raise InvalidTargetError("finite scores", f"{scores[real]}", "Check the detector's output.")

@@ -262,7 +262,9 @@ def _draw(
     width, margin = (width, bar) if shared_scale else (width + bar, 0.0)
     panels = canvas.panels(len(maps), given, cols, width, height + LINE * lines + 0.1, margin)
     for axes, map_, image, scale, title in zip(panels, maps, images, of_maps, titles, strict=True):
-        _draw_panel(axes, map_, image, scale, alpha, display, dict(options))
+        is_over = display == "overlay" and image is not None
+        drawn = {"alpha": alpha, **options} if is_over else dict(options)
+        _draw_panel(axes, map_, image, scale, display, drawn)
         canvas.draw_title(axes, title)
     canvas.draw_color_bars(panels, maps, of_maps, shared_scale, colorbar, options.get("norm"))
     return canvas.as_array(panels)
@@ -273,7 +275,6 @@ def _draw_panel(
     map_: np.ndarray,
     image: np.ndarray | None,
     scale: Scale,
-    alpha: float,
     display: str,
     options: dict[str, Any],
 ) -> None:
@@ -286,7 +287,7 @@ def _draw_panel(
         canvas.draw_map(axes, map_, scale, **options)
     elif display == "overlay":
         _draw_image(axes, grey(image))
-        canvas.draw_map(axes, map_, scale, **{"alpha": alpha, **options})
+        canvas.draw_map(axes, map_, scale, **options)
     else:
         rows, columns = map_.shape
         start = columns * 1.04  # in pixels, as everything is in these axes
