@@ -418,7 +418,7 @@ def test_parameters_that_do_not_exist(keras):
     with pytest.raises(InvalidParameterError, match="interpolation"):
         GradCAM(model, interpolation="cubic")
     with pytest.raises(InvalidParameterError, match="conv_layer"):
-        GradCAM(model, conv_layer=["first", "second"])
+        GradCAM(model, conv_layer=["first", "second"])(np.zeros((1, 8, 10, 3), "float32"), 0)
     with pytest.raises(LayerNotFoundError, match="second"):
         GradCAM(model, conv_layer="secnd")
 
@@ -466,3 +466,128 @@ def test_a_map_that_is_zero_everywhere_is_warned_of(keras, method):
     expected = -(features * weights[:, 1]).sum(-1, keepdims=True) / 16
     expected = tf.image.resize(expected, (6, 6), "nearest")
     np.testing.assert_allclose(signed, expected, rtol=1e-5, atol=1e-7)
+
+
+def two_images(keras, shared):
+    """A model of two images by name, and the features and weights of each of them."""
+    left, right = keras.Input((8, 8, 3), name="left"), keras.Input((8, 8, 3), name="right")
+    inner = keras.Input((8, 8, 3))
+    conv = keras.layers.Conv2D(4, 3, activation="tanh", name="conv")
+    backbone = keras.Model(inner, conv(inner), name="backbone")
+    own = [keras.layers.Conv2D(4, 3, activation="tanh", name=name) for name in ("a", "b")]
+    ways = [backbone, backbone] if shared else own
+    maps = [way(image) for way, image in zip(ways, (left, right), strict=True)]
+    pooled = [keras.layers.GlobalAveragePooling2D()(map_) for map_ in maps]
+    score = keras.layers.Dense(2, name="score")
+    model = keras.Model({"left": left, "right": right}, score(keras.layers.Concatenate()(pooled)))
+    weights = np.split(score.get_weights()[0][:, 1] / 36, 2)
+    return model, list(zip(ways, weights, strict=True))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_two_images_have_a_map_each(keras, rng, shared):
+    model, ways = two_images(keras, shared)
+    x = {name: rng.normal(size=(2, 8, 8, 3)).astype("float32") for name in ("left", "right")}
+    names = ("backbone/conv:0", "backbone/conv:1") if shared else ("a", "b")
+    settings = {"relu": False, "interpolation": "nearest"}
+    explainer = GradCAM(model, conv_layer=dict(zip(x, names, strict=True)), **settings)
+    swapped = GradCAM(model, conv_layer=dict(zip(x, names[::-1], strict=True)), **settings)
+    try:
+        maps = explainer(x, 1)
+    except InvalidModelError:  # the calls are made in another order
+        assert shared
+        explainer, swapped = swapped, explainer
+        maps = explainer(x, 1)
+    for (way, weights), (name, image) in zip(ways, x.items(), strict=True):
+        expected = (way(image).numpy() * weights).sum(-1, keepdims=True)
+        expected = tf.image.resize(expected, (8, 8), "nearest")
+        np.testing.assert_allclose(maps[name], expected, rtol=1e-4, atol=1e-6)
+        with pytest.raises(InvalidModelError, match="for each input"):
+            GradCAM(model, conv_layer=explainer.conv_layer[name])(x, 1)
+    with pytest.raises(InvalidModelError, match="for each input"):
+        swapped(x, 1)
+    with pytest.raises(InvalidModelError, match="for each input"):
+        GradCAM(model)(x, 1)
+
+
+@pytest.mark.parametrize("shape", [(40,), (6, 8)])
+def test_an_input_to_which_the_model_adds_channels(keras, rng, shape):
+    kind = f"{len(shape)}D"
+    layers = keras.layers
+    conv = getattr(layers, f"Conv{kind}")(4, 3, padding="same", activation="tanh", name="conv")
+    pooling = getattr(layers, f"GlobalAveragePooling{kind}")()
+    reshape, start = layers.Reshape((*shape, 1)), layers.Input(shape)
+    model = keras.Sequential([start, reshape, conv, pooling, layers.Dense(3)])
+    x = rng.normal(size=(2, *shape)).astype("float32")
+    weights = model.layers[-1].get_weights()[0] / np.prod(shape)
+    expected = conv(x[..., np.newaxis]).numpy() @ weights
+    for layer in (None, "conv"):
+        found = GradCAM(model, conv_layer=layer, relu=False)(x, 1)
+        np.testing.assert_allclose(found, expected[..., 1], rtol=1e-4, atol=1e-6)
+    every = GradCAM(model, relu=False).explain_outputs(x)
+    np.testing.assert_allclose(every, np.moveaxis(expected, -1, 1), rtol=1e-4, atol=1e-6)
+    turned = layers.Reshape((*shape[::-1], 1) if len(shape) > 1 else (20, 2))
+    turned = keras.Sequential(
+        [
+            layers.Input(shape),
+            turned,
+            conv if len(shape) > 1 else layers.Conv1D(4, 3, name="other"),
+            pooling,
+            layers.Dense(3),
+        ]
+    )
+    with pytest.raises(InvalidModelError, match="as many axes"):
+        GradCAM(turned)(x, 1)
+
+
+def test_frames_of_a_time_distributed_network(keras, rng):
+    layers = keras.layers
+    conv = layers.Conv2D(4, 3, activation="tanh", name="conv")
+    cnn = keras.Sequential([layers.Input((6, 6, 2)), conv, layers.GlobalAveragePooling2D()])
+    frames, lstm, dense = (
+        layers.TimeDistributed(cnn, name="frames"),
+        layers.LSTM(4),
+        layers.Dense(2),
+    )
+    model = keras.Sequential([layers.Input((3, 6, 6, 2)), frames, lstm, dense])
+    x = rng.normal(size=(2, 3, 6, 6, 2)).astype("float32")
+    for layer in (None, "frames"):
+        with pytest.raises(InvalidModelError, match="split the network"):
+            GradCAM(model, conv_layer=layer)(x, 1)
+    front = layers.TimeDistributed(conv, name="front")
+    rest = layers.TimeDistributed(layers.GlobalAveragePooling2D())
+    split = keras.Sequential([layers.Input((3, 6, 6, 2)), front, rest, lstm, dense])
+    assert GradCAM(split, conv_layer="front")(x, 1).shape == (2, 3, 6, 6, 1)
+
+
+def test_layers_inside_a_compiled_call_are_found(keras, rng):
+    class Compiled(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.conv = keras.layers.Conv2D(4, 3, activation="tanh", name="conv")
+            self.out = keras.layers.Dense(2)
+
+        @tf.function
+        def call(self, x):
+            return self.out(tf.reduce_mean(self.conv(x), [1, 2]))
+
+    model, x = Compiled(), rng.normal(size=(2, 6, 6, 3)).astype("float32")
+    model(x)
+    found, named = (GradCAM(model, conv_layer=layer)(x, 1) for layer in (None, "conv"))
+    np.testing.assert_array_equal(found, named)
+
+
+def test_a_saved_model_as_a_layer_hides_its_layers(keras, tmp_path):
+    holder = tf.Module()
+    holder.kernel = tf.Variable(tf.ones([3, 3, 3, 4]))
+    spec = tf.TensorSpec([None, 6, 6, 3])
+    call = tf.function(lambda x: tf.nn.conv2d(x, holder.kernel, 1, "SAME"), input_signature=[spec])
+    holder.call = call
+    tf.saved_model.save(holder, tmp_path)
+    loaded = tf.saved_model.load(tmp_path)
+    function = keras.layers.Lambda(
+        lambda x: tf.reduce_mean(loaded.call(x), [1, 2]), output_shape=(4,)
+    )
+    model = keras.Sequential([keras.layers.Input((6, 6, 3)), function, keras.layers.Dense(2)])
+    with pytest.raises(InvalidModelError, match="inside a SavedModel"):
+        GradCAM(model)(np.ones((2, 6, 6, 3), "float32"), 1)

@@ -86,7 +86,7 @@ class MapMaker:
         swapped = [
             tf.zeros([0])
             if map_.shape.rank == 2 and map_.shape[1] == 0
-            else tf.transpose(map_, [1, 0, *range(2, rank + 1)])
+            else tf.transpose(map_, [1, 0, *range(2, map_.shape.rank or rank + 1)])
             for map_, rank in zip(maps, ranks, strict=True)
         ]
         return swapped, tf.transpose(numbers, [1, 0, 2])

@@ -9,12 +9,28 @@ import tensorflow as tf
 
 from xplique_sal._data.samples import Samples
 from xplique_sal._data.structures import pack
+from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._models.traced import TracedModel
 from xplique_sal._models.view import ModelView
 from xplique_sal._tracing import graphs, keras_compat, layer_paths, reached, wrapping
 from xplique_sal.errors import InvalidModelError
 
 _REMEDY = "Name a layer: `conv_layer=` an index, a name or a path such as 'backbone/conv5'."
+
+ONE_FOR_EACH = (
+    "Name a layer for each input, a list or a dict in the inputs' structure: "
+    "`conv_layer=['left', 'right']`. The calls of a shared layer are 'backbone/conv:0' and "
+    "'backbone/conv:1'."
+)
+OF_FRAMES = (
+    "Choose a `conv_layer` whose output has the positions of the input. Inside a network that "
+    "`TimeDistributed` runs on each frame, none has: split the network there, "
+    "TimeDistributed(front) and TimeDistributed(rest), and name the first."
+)
+_HIDDEN = (
+    "Layers inside a SavedModel, or a function that was compiled before, cannot be seen: load it "
+    "as a Keras model, or name a layer around it: `conv_layer=` an index, a name or a path."
+)
 
 
 class _Seen(NamedTuple):
@@ -85,7 +101,11 @@ def _found(view: ModelView, samples: Samples, tensors: Sequence[tf.Tensor]) -> _
         for part in (layer, *layer_paths.operations(layer))
         if part is not view.model
     ]
-    with wrapping.TRACING, wrapping.calls_passed_through(layers, see):
+    with (
+        wrapping.TRACING,
+        wrapping.calls_passed_through(layers, see),
+        wrapping.functions_inlined(call_with_autograph),
+    ):
         explained = TracedModel(view)(pack(samples.for_user, inputs))
     ranks = {tensor.shape.rank for tensor in inputs if tensor.shape.rank > 2}
     if explained.shape.rank in ranks:
@@ -94,23 +114,28 @@ def _found(view: ModelView, samples: Samples, tensors: Sequence[tf.Tensor]) -> _
             f"one of the shape {tuple(explained.shape)}",
             _REMEDY,
         )
-    images = [tensor for tensor in inputs if tensor.shape.rank > 2]
-    return _last(view, seen, images, explained)
+    images = [tensor for tensor in inputs if tensor.shape.rank > 2 or len(inputs) == 1]
+    found = _last(view, seen, images, explained)
+    fitting = [image for image in images if image.shape.rank == found.output.shape.rank]
+    if len(fitting) > 1:
+        raise InvalidModelError(
+            "one image among the inputs, of which the last feature map is looked for",
+            f"{len(fitting)} inputs of {len(fitting[0].shape)} axes",
+            ONE_FOR_EACH,
+        )
+    return found
 
 
 def _last(
     view: ModelView, seen: Sequence[_Seen], images: Sequence[tf.Tensor], explained: tf.Tensor
 ) -> _Seen:
     """Return the last of what was seen that is a feature map and no branch."""
-    ranks = {image.shape.rank for image in images}
     needed = set(graphs.on_the_way(images, explained))
-    maps = [
-        one
-        for one in seen
-        if one.output.shape.rank in ranks
-        and one.output.op in needed
-        and set(_positions(view, one)) != {1}
-    ]
+    ranks = {image.shape.rank for image in images} - {2}
+    maps = [one for one in seen if _is_map(view, one, ranks, needed)]
+    if not maps and len(images) == 1:  # an axis for channels may be added by the model
+        ranks = {images[0].shape.rank + 1}
+        maps = [one for one in seen if _is_map(view, one, ranks, needed)]
     cuts = set().union(*(graphs.cuts(image, explained) for image in images))
     candidates = [one for one in maps if one.output.op in cuts]
     if not candidates:
@@ -118,7 +143,7 @@ def _last(
             "a layer whose output has positions (height and width, or time) as the input has, and "
             "through which every way from the input to what is explained goes",
             "none" if not maps else "branches that each go past the others",
-            f"{_REMEDY} For a model of tables, take another method.",
+            _remedy(seen, needed),
         )
     convolutions = [number for number, one in enumerate(maps) if _is_convolution(one.layer)]
     if not convolutions:
@@ -130,6 +155,20 @@ def _last(
         return after[0] if after else candidates[-1]
     same = [one for one in candidates if _positions(view, one) == positions]
     return (same or candidates)[-1]
+
+
+def _is_map(view: ModelView, one: _Seen, ranks: set[int], needed: set[tf.Operation]) -> bool:
+    fits = one.output.shape.rank in ranks and one.output.op in needed
+    return fits and set(_positions(view, one)) != {1}
+
+
+def _remedy(seen: Sequence[_Seen], needed: set[tf.Operation]) -> str:
+    """Return what to do where no feature map was found."""
+    if any(_is_convolution(one.layer) for one in seen):
+        return f"{_REMEDY} {OF_FRAMES}"
+    if any("PartitionedCall" in op.type for op in needed):
+        return _HIDDEN
+    return f"{_REMEDY} For a model of tables, take another method."
 
 
 def _is_convolution(layer: Any) -> bool:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
-from xplique_sal._data.structures import Operator, Structure
+from xplique_sal._data.structures import Operator, Skeleton, Structure, leaves, pack
 from xplique_sal._engine.recipe import Recipe, Source
 from xplique_sal._engine.request import Explained, Request
-from xplique_sal._models.feature_map import last_feature_map
+from xplique_sal._models.feature_map import OF_FRAMES, ONE_FOR_EACH, last_feature_map
 from xplique_sal._models.view import ModelView
 from xplique_sal._parameters import one_of
+from xplique_sal._tracing import graphs
 from xplique_sal.attributions.base import WhiteBoxExplainer
 from xplique_sal.errors import InvalidModelError, InvalidParameterError
+
+#: A layer, or one for each input, in their structure.
+LayerOfEach: TypeAlias = int | str | Sequence[int | str] | Mapping[str, int | str] | None
 
 _METHODS = ("bicubic", "bilinear", "nearest")
 
@@ -26,18 +30,24 @@ class _WeighedChannels(Recipe):
     needs_source = True
     nb_details = 1
 
-    def __init__(self, weights: Callable[..., tf.Tensor], interpolation: str, relu: bool) -> None:
+    def __init__(
+        self, weights: Callable[..., tf.Tensor], interpolation: str, relu: bool, each: bool
+    ) -> None:
         self._weights = weights
         self._interpolation = interpolation
         self._relu = relu
+        self._each = each
 
     @property
     def key(self) -> tuple[Any, ...]:
         """A hashable value, equal for recipes of which the same is traced."""
-        return (*super().key, self._weights, self._interpolation, self._relu)
+        return (*super().key, self._weights, self._interpolation, self._relu, self._each)
 
     def combine(self, gradient: tf.Tensor, source: tf.Tensor, place: Source) -> tf.Tensor:
-        """Return the map, with a channel axis of length one where the input has its channels."""
+        """Return the map, with a channel axis of length one where the input has its channels.
+
+        Of an input without channels, to which the model adds the axis, it has none either.
+        """
         features = tf.cast(source, tf.float32)
         rank = features.shape.rank
         channels = place.channel_axis % rank
@@ -52,16 +62,17 @@ class _WeighedChannels(Recipe):
         weighed = tf.reduce_sum(weights * features, channels)
         if self._relu:
             weighed = tf.nn.relu(weighed)
-        into = _channels_of_input(place, rank)
-        sizes = tf.shape(place.inputs[_input(place, rank)])
-        sizes = [sizes[axis] for axis in range(1, rank) if axis != into]
-        return tf.expand_dims(_resized(weighed, sizes, self._interpolation), into)
+        shown = _shown(place, source, place.position if self._each else None)
+        into = place.input_channel_axis % rank if shown.shape.rank == rank else None
+        size = tf.shape(shown)
+        sizes = [size[axis] for axis in range(1, shown.shape.rank) if axis != into]
+        resized = _resized(weighed, sizes, self._interpolation)
+        return resized if into is None else tf.expand_dims(resized, into)
 
     def details(self, attributions: Sequence[tf.Tensor], scores: tf.Tensor) -> tf.Tensor:
         """Return 1 for each sample whose map is zero everywhere, else 0."""
-        (maps,) = attributions
-        is_zero = tf.reduce_all(maps == 0, list(range(1, maps.shape.rank)))
-        return tf.cast(is_zero, tf.float32)[:, tf.newaxis]
+        is_zero = [tf.reduce_all(m == 0, list(range(1, m.shape.rank))) for m in attributions]
+        return tf.cast(tf.reduce_all(is_zero, 0), tf.float32)[:, tf.newaxis]
 
 
 class FeatureMapExplainer(WhiteBoxExplainer):
@@ -76,7 +87,8 @@ class FeatureMapExplainer(WhiteBoxExplainer):
         The layer that makes the feature map A, named as `output_layer`. ``None`` is the last layer
         whose output has the positions (height and width) of the last convolution's, so with the
         activation after it and before a pooling; the attribute `conv_layer` tells it after the
-        first explanation.
+        first explanation. Of several inputs that are images, a list or a dict names one for each,
+        and the maps are in the inputs' structure.
     interpolation
         How the map is resized to the input: ``"bicubic"``, which can overshoot a little, also
         below 0; ``"bilinear"`` or ``"nearest"``, which cannot.
@@ -96,7 +108,7 @@ class FeatureMapExplainer(WhiteBoxExplainer):
         output_layer: int | str | None = None,
         batch_size: int | str | None = 64,
         operator: Operator | str | None = None,
-        conv_layer: int | str | None = None,
+        conv_layer: LayerOfEach = None,
         *,
         output: int | str | None = None,
         logits: bool = False,
@@ -108,13 +120,11 @@ class FeatureMapExplainer(WhiteBoxExplainer):
         relu: bool = True,
     ) -> None:
         one_of("interpolation", interpolation, _METHODS)
-        if isinstance(conv_layer, (list, tuple)):
-            raise InvalidParameterError(
-                "one `conv_layer`", repr(conv_layer), "Make an explainer for each layer."
-            )
+        each = isinstance(conv_layer, (list, tuple, Mapping))
+        layers: Any = leaves(conv_layer) if each else conv_layer
         self.interpolation = interpolation
         self.relu = bool(relu)
-        self._recipe = _WeighedChannels(type(self)._weights, interpolation, self.relu)
+        self._recipe = _WeighedChannels(type(self)._weights, interpolation, self.relu, each)
         super().__init__(
             model,
             output_layer,
@@ -123,7 +133,7 @@ class FeatureMapExplainer(WhiteBoxExplainer):
             None,
             output=output,
             logits=logits,
-            wrt_layer=conv_layer,
+            wrt_layer=layers,
             backprop_modifier=backprop_modifier,
             fold_batch_norm=fold_batch_norm,
             strategy=strategy,
@@ -131,6 +141,7 @@ class FeatureMapExplainer(WhiteBoxExplainer):
         )
         self.conv_layer = conv_layer
         self._finds_layer = conv_layer is None
+        self._each = each
 
     @staticmethod
     @abc.abstractmethod
@@ -157,7 +168,14 @@ class FeatureMapExplainer(WhiteBoxExplainer):
             # At each call: the model's owner may have changed its structure.
             layer = last_feature_map(self.model, request.samples)
             vars(self)["conv_layer"] = self.model.wrt_layer = layer
+        elif self._each and isinstance(self.model, ModelView):
+            self.model.wrt_layer = _in_order(self.conv_layer, request.samples.for_user)
         return request
+
+    def _packed(self, request: Request, maps: Sequence[tf.Tensor | None]) -> Any:
+        return (
+            pack(request.samples.for_user, maps) if self._each else super()._packed(request, maps)
+        )
 
     def _warn(self, explained: Explained) -> None:
         super()._warn(explained)
@@ -173,22 +191,69 @@ class FeatureMapExplainer(WhiteBoxExplainer):
             )
 
 
-def _input(place: Source, rank: int) -> int:
-    """Return which input has the positions of a feature map of that rank."""
-    fitting = [i for i, tensor in enumerate(place.inputs) if tensor.shape.rank == rank]
-    if len(fitting) != 1:
-        raise InvalidModelError(
-            "one input with as many axes as the feature map, to whose size the map is brought",
-            f"{len(fitting)} inputs with {rank} axes",
-            "Take a gradient method, which gives a map for each input."
-            if fitting
-            else "Choose a `conv_layer` whose output has positions as the input has.",
+def _in_order(named: Any, for_user: Skeleton) -> list[int | str]:
+    """Return the layers of the inputs, in the model's order of inputs."""
+    positions, layers = leaves(for_user), leaves(named)
+    alike = len(positions) == len(layers)
+    if isinstance(named, Mapping) or isinstance(for_user, Mapping):
+        alike = getattr(named, "keys", list)() == getattr(for_user, "keys", list)()
+    if not alike:
+        raise InvalidParameterError(
+            "one `conv_layer`, or one for each input in the structure of the inputs",
+            repr(named),
+            f"The inputs are {for_user!r}, by position. For other layers of one input, make an "
+            "explainer for each.",
         )
-    return fitting[0]
+    return [layer for _, layer in sorted(zip(positions, layers, strict=True), key=lambda p: p[0])]
 
 
-def _channels_of_input(place: Source, rank: int) -> int:
-    return place.input_channel_axis % rank
+def _shown(place: Source, source: tf.Tensor, position: int | None) -> tf.Tensor:
+    """Return the input to whose size the map of a layer's output is brought.
+
+    Parameters
+    ----------
+    place, source
+        The layer's output.
+    position
+        Which input it belongs to, if it was said.
+    """
+    rank = source.shape.rank
+    inputs = place.inputs if position is None else place.inputs[position : position + 1]
+    fitting = [tensor for tensor in inputs if tensor.shape.rank == rank]
+    fitting = fitting or [tensor for tensor in inputs if _gets_channels(tensor, source)]
+    if position is not None:
+        fitting = [tensor for tensor in fitting if graphs.on_the_way([tensor], source)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if position is not None:
+        raise InvalidModelError(
+            "a `conv_layer` for each input, of which the feature map depends on that input",
+            f"one for input {position} that does not, or has no such axes",
+            "Give the layers in the order of the inputs. Keras may run the calls of a shared layer "
+            "in another: exchange ':0' and ':1' at the end of its name.",
+        )
+    raise InvalidModelError(
+        "one input with as many axes as the feature map, to whose size the map is brought",
+        f"{len(fitting)} inputs with {rank} axes",
+        ONE_FOR_EACH if fitting or len(place.inputs) > 1 else OF_FRAMES,
+    )
+
+
+def _gets_channels(tensor: tf.Tensor, source: tf.Tensor) -> bool:
+    """Tell whether a feature map is made of an input by first adding an axis for channels.
+
+    The first tensor with that axis must have the positions of the input, in their order.
+    """
+    if tensor.shape.rank != source.shape.rank - 1:
+        return False
+    for op in graphs.on_the_way([tensor], source):
+        if op.type == "Transpose":
+            return False
+        if op.outputs[0].shape.rank == source.shape.rank:
+            shape = op.outputs[0].shape.as_list()[1:]
+            known = tensor.shape.as_list()[1:]
+            return shape in ([*known, 1], [1, *known])
+    return False
 
 
 def _resized(maps: tf.Tensor, sizes: Sequence[tf.Tensor], method: str) -> tf.Tensor:
