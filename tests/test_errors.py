@@ -34,6 +34,7 @@ BUILTINS = {
 FORMS = ("array", "dataset", "several inputs")
 DATASETS = ("dataset", "batched dataset")
 ALL_FORMS = (*FORMS, "batched dataset")
+BESIDE = ("array", "several inputs")  # where targets are no labels of a dataset
 WIDTH, OUTPUTS, COUNT = 3, 2, 5
 
 
@@ -352,7 +353,7 @@ def test_a_target_without_its_batch_axis(keras):
 
 
 @pytest.mark.parametrize("width", [1, OUTPUTS + 1])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", BESIDE)
 def test_targets_of_another_width(keras, form, width):
     y = np.ones((COUNT, width), np.float32)
     with raises(InvalidTargetError, "width 2", f"{width})", "weights for each output, (N, L)"):
@@ -372,15 +373,22 @@ def test_a_row_of_zeros(keras, form):
         Saliency(model_for(form, keras), batch_size=2).explain(*given(form, good(), y))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", DATASETS)
+def test_one_hot_labels_of_another_width(keras, form):
+    y = np.eye(OUTPUTS + 1, dtype=np.float32)[[0, 1, 1, 0, 1]]
+    with raises(InvalidTargetError, "width 2", "3)", "weights for each output, (N, L)"):
+        Saliency(one_input(keras), batch_size=2).explain(*given(form, good(), y))
+
+
+@pytest.mark.parametrize("form", BESIDE)
 def test_the_labels_of_a_model_with_one_output(keras, form):
     y = np.array([[1], [1], [1], [0], [1]])
     model = model_for(form, keras, outputs=1)
-    with raises(InvalidTargetError, "sample 3", "one output, pass None"):
+    with raises(InvalidTargetError, "sample 3", "pass None for the class 1", "-1 for the class 0"):
         Saliency(model, batch_size=2).explain(*given(form, good(), y))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", BESIDE)
 def test_the_flat_labels_of_a_model_with_one_output(keras, form):
     model = model_for(form, keras, outputs=1)
     with raises(InvalidTargetError, "1 for sample 3", "targets=None"):
@@ -388,7 +396,7 @@ def test_the_flat_labels_of_a_model_with_one_output(keras, form):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("form", ALL_FORMS)
+@pytest.mark.parametrize("form", BESIDE)
 def test_weights_that_are_not_finite(keras, form, value):
     y = np.ones((COUNT, OUTPUTS), np.float32)
     y[3, 1] = value
@@ -396,8 +404,19 @@ def test_weights_that_are_not_finite(keras, form, value):
         Saliency(model_for(form, keras), batch_size=2).explain(*given(form, good(), y))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.5])
+@pytest.mark.parametrize("form", DATASETS)
+def test_labels_that_are_values_to_predict(keras, form, value):
+    y = np.ones((COUNT, OUTPUTS), np.float32)
+    y[3, 1] = value
+    with raises(
+        InvalidTargetError, f"{value:g} for sample 3, a value to predict", "pass `targets`"
+    ):
+        Saliency(one_input(keras), batch_size=2).explain(*given(form, good(), y))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bool"])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", BESIDE)
 def test_class_indices_that_are_no_integers(keras, form, dtype):
     y = np.ones(COUNT, dtype)
     with raises(InvalidTargetError, "integers", dtype, "class index for each sample"):

@@ -112,11 +112,11 @@ class ForwardPass:
             else:
                 try:
                     scores = with_autograph()(question.score.function, f, x, y)
+                    scores, is_scalar = checked_scores(scores, inputs[0].shape[0])
                 except Exception as error:
                     check_labels(f, y)
                     raise TraceFailed(f.output_shape, f.channel_axis) from error
                 check_labels(f, y)
-                scores, is_scalar = checked_scores(scores, inputs[0].shape[0])
         self._tape, self._is_scalar = tape, is_scalar
         self.inputs, self.sources, self.scores = inputs, f.wrt or inputs, scores
 
