@@ -9,7 +9,7 @@ from reference import saliency
 
 from xplique_sal import Saliency
 from xplique_sal.attributions import Occlusion
-from xplique_sal.errors import InvalidModelError, InvalidTargetError
+from xplique_sal.errors import InvalidModelError, InvalidOperatorError, InvalidTargetError
 
 
 def deep(keras, outputs=3, activation="softmax"):
@@ -140,3 +140,17 @@ def test_what_is_wrong_with_one_sample_is_no_matter_of_the_batch(keras):
 
     with pytest.raises(tf.errors.InvalidArgumentError):
         Saliency(model, operator=checked)(np.array([[1, 2], [3, 99]], "float32"))
+
+
+@pytest.mark.parametrize("method", [Saliency, Occlusion])
+def test_targets_in_another_dtype_than_the_scores(keras, x, method):
+    def operator(f, x, y):
+        return f(x)[:, 1] * y
+
+    sizes = {"patch_size": 1, "patch_stride": 1} if method is Occlusion else {}
+    model, y = deep(keras, activation="linear"), np.full(5, 2.0)
+    explainer = method(model, operator=operator, **sizes)
+    with pytest.raises(InvalidOperatorError, match="astype"):
+        explainer(x, y)
+    expected = 2 * np.asarray(method(model, **sizes)(x, 1))
+    np.testing.assert_allclose(explainer(x, y.astype("float32")), expected, rtol=1e-4, atol=1e-6)

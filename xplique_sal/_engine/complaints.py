@@ -51,6 +51,17 @@ def checked_scores(scores: Any, batch: int | None) -> tuple[tf.Tensor, bool]:
     return scores, False
 
 
+def other_dtype(error: BaseException, targets: Sequence[tf.TensorSpec]) -> None:
+    """Raise an error of ours if an operator failed because its targets are in float64."""
+    is_of_dtypes = "float64" in str(error) and "float32" in str(error)
+    if is_of_dtypes and any(spec.dtype == tf.float64 for spec in targets):
+        raise InvalidOperatorError(
+            "an operator that computes in one dtype",
+            "targets in float64 beside f(x) in float32, which TensorFlow does not mix",
+            "Pass y.astype('float32'), or cast them in the operator: tf.cast(y, tf.float32).",
+        ) from error
+
+
 def chosen_outputs(outputs: Any, count: int | None) -> np.ndarray:
     """Return the indices of the outputs to explain: all of `count`, or those given."""
     if isinstance(outputs, str):

@@ -17,6 +17,7 @@ from xplique_sal._engine.complaints import (
     chosen_outputs,
     modified_to_nan,
     not_finite,
+    other_dtype,
     wrong_length,
 )
 from xplique_sal._engine.finish import MODIFIED_TO_NAN, NOT_FINITE, ZERO
@@ -100,6 +101,7 @@ class GradientRunner:
                 if failure.output_shape.rank is not None:
                     shape, axis = failure.output_shape, failure.channel_axis
                     request.check_targets(batch, question.score.check_targets, shape, axis)
+                other_dtype(failure.reason, request.layout.target_specs)
                 raise failure.reason from failure.reason.__cause__
             programs.append(program)
             if program.has_state:

@@ -14,7 +14,7 @@ from xplique_sal._data.samples import Batch
 from xplique_sal._data.structures import Structure, leaves
 from xplique_sal._engine import in_batches
 from xplique_sal._engine.batch_size import BatchSize
-from xplique_sal._engine.complaints import chosen_outputs
+from xplique_sal._engine.complaints import chosen_outputs, other_dtype
 from xplique_sal._engine.request import Request
 from xplique_sal._engine.score_program import RecordedFunction, ScoreQuery, compiled, scores_of
 from xplique_sal._models.black_box import PlainFunction
@@ -272,6 +272,7 @@ class ScoreRunner:
             # Targets of a wrong shape make an operator fail.
             if check is not None and failure.output_shape.rank is not None:
                 check(failure.output_shape, failure.channel_axis)
+            other_dtype(failure.reason, query.layout.target_specs)
             raise failure.reason from failure.reason.__cause__
         values, rows = np.concatenate(parts), len(arrays[0])
         if len(values) != rows:
