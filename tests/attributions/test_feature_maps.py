@@ -544,19 +544,21 @@ def test_frames_of_a_time_distributed_network(keras, rng):
     layers = keras.layers
     conv = layers.Conv2D(4, 3, activation="tanh", name="conv")
     cnn = keras.Sequential([layers.Input((6, 6, 2)), conv, layers.GlobalAveragePooling2D()])
-    frames, lstm, dense = (
+    frames, flat, dense = (
         layers.TimeDistributed(cnn, name="frames"),
-        layers.LSTM(4),
+        layers.Flatten(),
         layers.Dense(2),
     )
-    model = keras.Sequential([layers.Input((3, 6, 6, 2)), frames, lstm, dense])
+    model = keras.Sequential([layers.Input((3, 6, 6, 2)), frames, flat, dense])
     x = rng.normal(size=(2, 3, 6, 6, 2)).astype("float32")
     for layer in (None, "frames"):
         with pytest.raises(InvalidModelError, match="split the network"):
             GradCAM(model, conv_layer=layer)(x, 1)
+    if keras.__version__.startswith("3.0."):
+        pytest.skip("TimeDistributed of Keras 3.0 fails inside a loop over samples, with an error")
     front = layers.TimeDistributed(conv, name="front")
     rest = layers.TimeDistributed(layers.GlobalAveragePooling2D())
-    split = keras.Sequential([layers.Input((3, 6, 6, 2)), front, rest, lstm, dense])
+    split = keras.Sequential([layers.Input((3, 6, 6, 2)), front, rest, flat, dense])
     assert GradCAM(split, conv_layer="front")(x, 1).shape == (2, 3, 6, 6, 1)
 
 
