@@ -114,7 +114,7 @@ def check_all(model, score, inputs, source, targets, **options):
     baseline = np.random.default_rng(2).normal(size=source.shape[1:]).astype("float32")
     explainer = IntegratedGradients(model, steps=5, baseline_value=baseline, **unreduced)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The attributions do not add up")
+        warnings.filterwarnings("ignore", "The attributions of some sample add up")
         maps, gaps, changes = explainer.explain_with_gaps(inputs, targets)
     way = source - baseline
     shares = np.linspace(0, 1, 5, dtype="float32")

@@ -142,7 +142,9 @@ def test_maps_of_all_outputs_are_the_maps_of_each(name, x):
         assert_close(together[:, output], explainer.explain(x, output).numpy())
 
 
-@pytest.mark.filterwarnings("ignore:The gradient is zero", "ignore:The attributions do not add up")
+@pytest.mark.filterwarnings(
+    "ignore:The gradient is zero", "ignore:The attributions of some sample add up"
+)
 @KERASES
 @few
 @given(x=samples, baseline=numbers, output=st.integers(0, OUTPUTS - 1), steps=st.integers(2, 300))

@@ -143,11 +143,11 @@ def modified_to_nan(sample: int) -> InvalidParameterError:
     )
 
 
-def not_finite_elsewhere(where: str, remedy: str) -> NoGradientError:
+def not_finite_elsewhere(found: str, where: str, remedy: str) -> NoGradientError:
     """Return the error for a gradient that is finite at the samples, but not at other points."""
     return NoGradientError(
         "finite gradients at all points that the method looks at",
-        f"NaN or infinite values {where}, while they are finite at the samples themselves",
+        f"{found} {where}, while they are finite at the samples themselves",
         f"A step such as sqrt(0), log(0) or a division by zero is met there: {remedy}",
     )
 

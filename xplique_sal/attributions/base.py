@@ -639,7 +639,7 @@ class WhiteBoxExplainer(BlackBoxExplainer):
             return self._gradients.explain(request, program, batch, self.batch_size)
         except NoGradientError as error:
             if isinstance(self._recipe, PointsRecipe) and self._has_gradient_at(request, batch):
-                raise not_finite_elsewhere(*self._recipe.elsewhere) from error
+                raise not_finite_elsewhere(error.actual, *self._recipe.elsewhere) from error
             raise
 
     def _has_gradient_at(self, request: Request, batch: Batch) -> bool:
