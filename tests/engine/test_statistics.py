@@ -15,7 +15,7 @@ TWINS = {
 
 def in_parts(statistic, gradients, sizes):
     points = len(gradients)
-    state = [tf.zeros([])] * statistic.size
+    state = [tf.zeros([])] * statistic.nb_tensors
     done = 0
     for size in sizes:
         part = tf.constant(gradients[done : done + size], tf.float32)
@@ -57,7 +57,7 @@ def test_a_point_without_weight_counts_for_nothing(rng):
         statistic = kind()
         weights = tf.constant([0, 0.25, 0.25, 0.25, 0.25], tf.float32)
         state = statistic.update(
-            [tf.zeros([])] * statistic.size,
+            [tf.zeros([])] * statistic.nb_tensors,
             tf.constant(gradients, tf.float32),
             weights,
             tf.constant(0.0),

@@ -64,7 +64,7 @@ def test_maps_are_those_of_one_device(keras, rng, strategy, shape, made_in_scope
     np.testing.assert_allclose(np.concatenate(parts), expected, rtol=1e-5, atol=1e-7)
     several = shared.explain_outputs(x, [0, 3])
     np.testing.assert_allclose(several, alone.explain_outputs(x, [0, 3]), rtol=1e-5, atol=1e-7)
-    assert programs.trace_count() - before == 6
+    assert programs.trace_count() - before == 8  # the labels of a dataset are read in another way
 
 
 def test_each_device_has_its_share_and_its_copy(keras, rng, strategy):

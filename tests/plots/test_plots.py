@@ -741,3 +741,17 @@ def test_the_mean_is_that_of_magnitudes():
     axes = plot_mean_feature_impact(impacts, list("abc"), 2, absolute_value=False)
     assert bars(axes) == [-1, 0.5] and labels(axes) == ["b", "c"]
     assert axes.get_xlabel().startswith("mean impact on the output of 2 samples (the 2 largest")
+
+
+@pytest.mark.parametrize("impacts", [[-0.82, 0.64, -0.4], [-1e-7, -3e-8, 2e-8]], ids=str)
+@pytest.mark.parametrize("width", [3.0, 4.2, 8.0])
+def test_numbers_at_bars_do_not_cover_the_names(impacts, width):
+    figure, axes = plt.subplots(figsize=(width, 2.4), layout="constrained")
+    names = ["mean compactness = 0.198", "mean concavity", "radius error"]
+    plots.plot_feature_impact(np.array(impacts), names, ax=axes)
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    shown = [label.get_window_extent(renderer) for label in axes.get_yticklabels()]
+    numbers = [text.get_window_extent(renderer) for text in axes.texts]
+    assert len(shown) == len(numbers) == 3
+    assert not any(name.overlaps(number) for name in shown for number in numbers)

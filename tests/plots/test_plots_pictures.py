@@ -2,7 +2,7 @@
 
 Versions of matplotlib differ in fonts and in how edges are smoothed. So text is taken away, sizes
 and settings are fixed, and pictures are equal if few pixels differ by much. After a change that is
-meant, ``python tests/unit/test_plots_pictures.py`` draws the references anew: look at them.
+meant, ``python tests/plots/test_plots_pictures.py`` draws the references anew: look at them.
 """
 
 import os

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from xplique_sal import grad_modifiers, operators
+from xplique_sal._data.checks import check_computed
 from xplique_sal._data.outputs import check_classes
 from xplique_sal._data.samples import Batch, DatasetSamples, Samples, concatenate, read_samples
 from xplique_sal._data.structures import (
@@ -387,6 +388,7 @@ class BlackBoxExplainer(abc.ABC):
         self, inputs: Structure, targets: Structure | None, endless: bool = False
     ) -> Request:
         """Return a call's request: inputs and targets are read, and the model is built."""
+        check_computed(inputs)  # before anything that AutoGraph could not convert
         check_unmasked(inputs)
         labels = None
         if self._operator.reads_labels:

@@ -182,6 +182,13 @@ def texts(values: Sequence[float]) -> list[str]:
     return [text.replace("-", "−") for text in written]
 
 
+def width_of(text: str, size: float) -> float:
+    """Return how wide a text of a font size is, in points."""
+    from matplotlib.textpath import TextPath
+
+    return float(TextPath((0, 0), text, size=size).get_extents().width)
+
+
 def draw_title(axes: Any, text: str) -> None:
     """Draw a title, in lines that are not longer than the axes are wide."""
     if not text:

@@ -19,6 +19,10 @@ from xplique_sal.plots.scale import DIVERGING
 UNSIGNED, NEGATIVE, POSITIVE = "#6a4c93", 0.0, 1.0
 
 
+#: Points between a bar and its number, and between the numbers and the names.
+_PADDING = 3
+
+
 def plot_feature_impact(
     explanation: Any,
     features_name: Sequence[str] | None = None,
@@ -174,7 +178,7 @@ def _draw(
     ]
     bars = axes.barh(np.arange(count), shown, color=colors, height=0.75)
     digits = [f"{impact:#.2g}".rstrip(".").replace("-", "−") for impact in shown]
-    axes.bar_label(bars, digits, padding=3, fontsize=canvas.LABEL_SIZE)
+    axes.bar_label(bars, digits, padding=_PADDING, fontsize=canvas.LABEL_SIZE)
 
     axes.set_yticks(np.arange(count), [names[index] for index in order])
     axes.set_ylim(count - 0.4, -0.6)
@@ -182,7 +186,9 @@ def _draw(
     axes.set_xlim(-1.2 * largest if (shown < 0).any() else 0, 1.2 * largest)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.spines[["left", "right", "top"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
+    # The number at a bar to the left may reach over the axes' edge: names begin beyond it.
+    left = [canvas.width_of(text, canvas.LABEL_SIZE) for text in digits if text.startswith("−")]
+    axes.tick_params(axis="y", length=0, pad=max(left, default=0) + _PADDING)
     axes.tick_params(labelsize=canvas.LABEL_SIZE)
     if count < len(impacts):
         label += f" (the {count} largest of {len(impacts)} features)"
