@@ -6,7 +6,6 @@ import gc
 import importlib
 import os
 import sys
-from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -20,6 +19,7 @@ os.environ.setdefault(
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference import set_seeds
 
 # Two logical devices, among which a strategy can share its work.
 tf.config.set_logical_device_configuration(
@@ -42,10 +42,7 @@ def keras(request):
     share. A test that draws from TensorFlow sets it by itself.
     """
     module = importlib.import_module(request.param)
-    # By its module: TensorFlow 2.16 hides `tensorflow.python` from `mock` of Python 3.10.
-    context = importlib.import_module("tensorflow.python.eager.context")
-    with mock.patch.object(context, "set_global_seed"):
-        module.utils.set_random_seed(0)
+    set_seeds(module)
     return module
 
 

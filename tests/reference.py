@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from unittest import mock
 
 import numpy as np
 import tensorflow as tf
+
+
+def set_seeds(keras):
+    """Set a Keras's seeds, but not TensorFlow's, which would drop every compiled kernel."""
+    # By its module: TensorFlow 2.16 hides `tensorflow.python` from `mock` of Python 3.10.
+    context = importlib.import_module("tensorflow.python.eager.context")
+    with mock.patch.object(context, "set_global_seed"):
+        keras.utils.set_random_seed(0)
 
 
 def built_once(build):
@@ -25,8 +34,7 @@ def built_once(build):
     @functools.wraps(build)
     def anew(keras, *arguments, **options):
         # Whoever asks first, and whatever was drawn before, the weights are the same.
-        with mock.patch("tensorflow.python.eager.context.set_global_seed"):
-            keras.utils.set_random_seed(0)
+        set_seeds(keras)
         return build(keras, *arguments, **options)
 
     @functools.wraps(build)
