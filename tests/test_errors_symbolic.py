@@ -80,7 +80,9 @@ def test_an_error_keeps_its_type_inside_of_a_layer(keras, rng):
             return explainer(a, 1)
 
     model = keras.Sequential([keras.layers.Input((6,))])
-    with pytest.raises(InvalidInputError, match="Call `explain` outside"):
+    # Keras 3.0 makes an error of its own of any in a `call`, with the text.
+    is_kept = not keras.__version__.startswith("3.0.")
+    with pytest.raises(InvalidInputError if is_kept else RuntimeError, match="Call `explain` out"):
         model.add(Explaining())
     with pytest.raises(InvalidInputError, match="Call `explain` outside"):
         tf.function(lambda a: Explaining()(a))(x)

@@ -32,6 +32,8 @@ def steps(keras, length, activation):
 @pytest.mark.parametrize("length", [5, None])
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "log_softmax"])
 def test_an_activation_at_each_step(keras, length, activation):
+    if length is None and keras.__version__.startswith("3.0."):
+        pytest.skip("Keras 3.0 cannot trace `TimeDistributed` over a number of steps that is open")
     model = steps(keras, length, activation)
     plain = steps(keras, length, None)
     plain.set_weights(model.get_weights())
