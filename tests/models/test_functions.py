@@ -193,7 +193,7 @@ def test_signatures_and_saved_models_without_a_call(keras, rng, tmp_path):
     }
     model, path = keras.Model({"rows": inputs}, outputs), str(tmp_path / "exported")
     if keras.__name__ == "keras":
-        model.export(path, verbose=False)
+        model.export(path)
     else:
         tf.saved_model.save(model, path)
     loaded = tf.saved_model.load(path)
