@@ -109,6 +109,8 @@ class TracedModel:
             self.activation = final_activation(output)
             self._outputs.append(output)
         self.explained = output
+        if self.view.rules is not None:
+            output = self.view.rules.starting(output)
         return tf.cast(output, tf.float32) if output.dtype in _HALF else output
 
     @tf.autograph.experimental.do_not_convert
@@ -149,17 +151,20 @@ class TracedModel:
             number = keras_compat.input_of_layer(model, layer)
             if number is not None:  # an input layer is not called
                 flat[number] = see(layer, lambda x: x, (flat[number],), {})
-        rewired = contextlib.nullcontext() if self.rewirer is None else self.rewirer.forward(model)
+        nothing, rewirer = contextlib.nullcontext(), self.rewirer
+        rewired = nothing if rewirer is None else rewirer.forward(model)
+        noted = nothing if rewirer is None else rewirer.seeing_layers(model)
         rules = self.view.rules
         own_gradients = self._tape is not None and not (rules and rules.needs_every_op)
         with (
             wrapping.TRACING,
             rewired,
             equivalents.replacing_layers(model, self.view.fold_batch_norm, own_gradients),
+            noted,
             wrapping.calls_passed_through(unique, see),
             # A user's function that was compiled before would hide the layers, and one that is
             # compiled now would keep for good what is done to them here.
-            wrapping.functions_inlined(call_with_autograph) if unique else contextlib.nullcontext(),
+            wrapping.functions_inlined(call_with_autograph) if unique else nothing,
         ):
             output = invoke(model, pack(for_model, flat))
         if self._tape is not None and self._wrt_calls:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 import tensorflow as tf
@@ -66,21 +66,32 @@ def nodes_called(op: tf.Operation) -> list[Any]:
     return [node for name in called for node, _ in nodes(known, name, op.type)]
 
 
-def on_the_way(sources: Sequence[tf.Tensor], output: tf.Tensor) -> list[tf.Operation]:
-    """Return the ops through which a gradient flows from `output` to `sources`."""
+def on_the_way(
+    sources: Sequence[tf.Tensor], output: tf.Tensor, cut: Set[tuple[str, int]] = frozenset()
+) -> list[tf.Operation]:
+    """Return the ops through which a gradient flows from `output` to `sources`.
+
+    None goes on to the inputs in `cut`, each an op's name and a position.
+    """
+
+    def followed(op: tf.Operation) -> list[tf.Tensor]:
+        flowing = {id(tensor) for tensor in gradient_inputs(op)}
+        inputs = enumerate(op.inputs)
+        return [t for n, t in inputs if id(t) in flowing and (op.name, n) not in cut]
+
     reaches = {tensor.op.name: True for tensor in sources}
     order: list[tf.Operation] = []
     stack: list[tuple[tf.Operation, bool]] = [(output.op, False)]
     while stack:
         op, done = stack.pop()
         if done:
-            reaches[op.name] = any(reaches.get(tensor.op.name) for tensor in gradient_inputs(op))
+            reaches[op.name] = any(reaches.get(tensor.op.name) for tensor in followed(op))
             if reaches[op.name]:
                 order.append(op)
         elif op.name not in reaches:
             reaches[op.name] = False
             stack.append((op, True))
-            stack += [(tensor.op, False) for tensor in gradient_inputs(op)]
+            stack += [(tensor.op, False) for tensor in followed(op)]
     return order
 
 

@@ -269,3 +269,57 @@ def test_nothing_is_left_in_tensorflow(keras, rng):
     assert execute.record_gradient is record
     assert set(registry) == set(before)
     assert all(registry[name]["type"] is before[name]["type"] for name in ("Relu", "MatMul"))
+
+
+def test_an_error_names_the_layer(keras, rng):
+    model, _ = nested(keras)
+    inner = model.layers[1]
+    rules = {name: rule for name, rule in relevance().rules.items() if name != "Conv2D"}
+    with pytest.raises(NothingRewiredError, match=f"'Conv2D' in the layer '{inner.name}/conv'"):
+        relevance_of(model, pixels(rng), 1, RuleSet(rules, kept=MOVES))
+
+
+def test_a_step_knows_its_weights_and_its_layer(keras, rng):
+    model, layers = subclassed(keras)
+    seen = {}
+
+    def note(step):
+        seen[step.around.layer(step.op)] = (step.active, step.around.path(step.op))
+        return step.plain(*step.gradients)
+
+    relevance_of(model, pixels(rng), 1, RuleSet({"MatMul": note}))
+    assert {layer: active for layer, (active, _) in seen.items()} == {
+        layers[3]: (True, False),
+        layers[4]: (True, False),
+    }
+    assert all(path.endswith(layer.name) for layer, (_, path) in seen.items())
+
+
+def test_what_a_rule_cuts_off_needs_no_rule(keras, rng):
+    """A gate that nothing goes on to: the operations that make it are not asked."""
+    layers = keras.layers
+    inputs = layers.Input((4,))
+    gate = layers.Dense(4, activation="sigmoid")(inputs)
+    model = keras.Model(inputs, layers.Dense(1)(layers.Multiply()([inputs, gate])))
+    x = rng.normal(size=(3, 4)).astype("float32")
+
+    def signal(step):
+        return [step.gradients[0], None]
+
+    rules = RuleSet({"Mul": signal, "Sigmoid": lambda step: step.plain(*step.gradients)})
+    found = relevance_of(model, x, None, rules)
+    np.testing.assert_allclose(
+        found, np.tile(model.layers[-1].get_weights()[0].T, (3, 1)), rtol=1e-5
+    )
+
+
+def test_a_function_with_a_gradient_of_its_own_is_the_operations_inside(keras, rng):
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Activation(tf.nn.silu)])
+    model.add(keras.layers.Dense(1, use_bias=False))
+    x = rng.normal(size=(3, 4)).astype("float32")
+    rules = RuleSet(
+        {"Sigmoid": lambda step: None, "Mul": lambda step: step.plain(step.gradients[0])}
+    )
+    kernel = model.layers[-1].get_weights()[0][:, 0]
+    expected = kernel / (1 + np.exp(-x))  # without the slope of the sigmoid
+    np.testing.assert_allclose(relevance_of(model, x, None, rules), expected, rtol=1e-5)

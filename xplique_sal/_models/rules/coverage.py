@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from xplique_sal._models.rules.rule_set import RuleSet
 from xplique_sal._tracing import graphs
+from xplique_sal._tracing.dependence import Dependence
 
 
 class Found(NamedTuple):
@@ -58,10 +59,15 @@ def between(
     graph = scores.graph
     ways = graphs.on_the_way(sources, scores)
     ops = [op for op in ways if (id(graph), op.name) in model_ops]
-    known = graphs.library(graph, ops)
     ruled: list[str] = []
     left: dict[str, None] = {}
-    refused = uncovered = compiled = None
+    refused = compiled = None
+    uncovered: tf.Operation | None = None
+    known = graphs.library(graph, ops)
+    if rules.kept is not None:
+        inner = [op for op in Dependence(sources).ops(graph) if op.graph is not graph]
+        loose = [op for op in inner if op.type not in rules.rules and not rules.keeps(op.type)]
+        uncovered = loose[0] if loose else None
     for op in ops:
         if op.type in rules.rules:
             ruled.append(op.name)

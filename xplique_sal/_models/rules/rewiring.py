@@ -20,8 +20,9 @@ import tensorflow as tf
 
 from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._models.rules import coverage
-from xplique_sal._models.rules.rule_set import RuleSet, Step, Unit, gradients_of
-from xplique_sal._tracing import reached, wrapping
+from xplique_sal._models.rules.rule_set import RuleSet, Step, Unit, gradients_of, named
+from xplique_sal._tracing import graphs, layer_paths, reached, wrapping
+from xplique_sal._tracing.dependence import Dependence
 from xplique_sal.errors import NothingRewiredError
 
 #: The ops of a function that computes a convolution and nothing else.
@@ -72,6 +73,10 @@ class Rewirer:
         self._reached: set[tuple[int, str]] = set()
         self._exempt: set[tuple[int, str]] = set()
         self._paused = False
+        self._layers: dict[tuple[int, str], Any] = {}
+        self._model: Any = None
+        self._dependence = Dependence([])
+        self._cut: set[tuple[str, int]] = set()
         self.done: Rewiring | None = None
 
     @contextlib.contextmanager
@@ -84,11 +89,44 @@ class Rewirer:
             wrapping.functions_inlined(call_with_autograph, self._only_convolves),
             wrapping.calls_passed_through(units, self._as_unit),
             _recorded_in_full(self._rules.rules),
+            _own_gradients_left_out() if self._rules.needs_every_op else contextlib.nullcontext(),
         ):
             yield
         self._model_ops |= {
             (id(graph), op.name) for op in graph.get_operations() if op.name not in before
         }
+
+    @contextlib.contextmanager
+    def seeing_layers(self, model: Any) -> Iterator[None]:
+        """Note which layer makes which operations of the model that runs in this block."""
+        if not self._rules.needs_every_op:
+            yield
+            return
+        self._model = model
+        inner = [layer for layer in reached.all_layers_in(model) if layer is not model]
+        with wrapping.calls_passed_through(inner, self._noted):
+            yield
+
+    def _noted(self, layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        graph = tf.compat.v1.get_default_graph()
+        before = len(graph.get_operations())
+        result = original(*args, **kwargs)
+        for op in graph.get_operations()[before:]:
+            self._layers.setdefault(_key(op), layer)  # a layer inside noted its own before
+        return result
+
+    def depends(self, tensor: tf.Tensor) -> bool:
+        """Tell whether a tensor depends on what is differentiated to."""
+        return self._dependence.reaches(tensor)
+
+    def layer(self, op: tf.Operation) -> Any | None:
+        """Return the innermost layer that made an operation, if one did."""
+        return self._layers.get(_key(op))
+
+    def path(self, op: tf.Operation) -> str | None:
+        """Return the path of that layer."""
+        layer = self.layer(op)
+        return None if layer is None else layer_paths.path_of(self._model, layer) or layer.name
 
     def _as_unit(self, layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         unit = self._rules.unit(layer, original, args, kwargs)
@@ -135,15 +173,19 @@ class Rewirer:
         if found.uncovered is not None:
             raise NothingRewiredError(
                 f"a rule for every operation on the way: {', '.join(sorted(self._rules.rules))}",
-                f"{found.uncovered.name!r} of the type {found.uncovered.type!r}",
-                "Give the type a rule, or name it among those that keep their derivative.",
+                named(found.uncovered, self),
+                self._rules.remedy,
             )
         if found.compiled:
             # Before anything is differentiated: the function would keep the rule for everybody.
             raise _unreached([found.compiled])
+        self._dependence = Dependence(sources)
         with _gradients_replaced(self._rules.rules, self._gradient):
             yield
         missing = self._missing(found.ruled)
+        if missing and self._cut:
+            after = {op.name for op in graphs.on_the_way(sources, scores, self._cut)}
+            missing = [name for name in missing if name in after]
         if missing:
             raise _unreached(missing)
         rewired = len(self._reached - self._exempt)
@@ -170,15 +212,33 @@ class Rewirer:
             return original(forward, *gradients)
         unit = self._units.get(key)
         if unit is not None:
-            step = Step(forward, (unit.x,), (unit.y,), gradients, self._through(unit))
+            step = Step(forward, (unit.x,), (unit.y,), gradients, self._through(unit), self)
         else:
 
             def plain(*gradients: Any) -> list[Any]:
                 result = original(forward, *gradients)
                 return list(result) if isinstance(result, (list, tuple)) else [result]
 
-            step = Step(forward, tuple(forward.inputs), tuple(forward.outputs), gradients, plain)
-        return gradients_of(self._rules.rules[forward.type], step)
+            step = Step(
+                forward, tuple(forward.inputs), tuple(forward.outputs), gradients, plain, self
+            )
+        result = gradients_of(self._rules.rules[forward.type], step)
+        return self._without_cuts(forward, result)
+
+    def _without_cuts(self, op: tf.Operation, gradients: list[Any]) -> list[Any]:
+        """Note to which activations a rule lets nothing go on, of which the makers go unasked.
+
+        Inside of loops and branches zeros go on: what they call is known by names alone.
+        """
+        if not self._rules.needs_every_op:
+            return gradients
+        for number, (tensor, gradient) in enumerate(zip(op.inputs, gradients, strict=False)):
+            if gradient is None and self.depends(tensor):
+                if (id(op.graph), op.name) in self._model_ops:
+                    self._cut.add((op.name, number))
+                else:
+                    gradients[number] = tf.zeros_like(tensor)
+        return gradients
 
     def _through(self, unit: Unit) -> Callable[..., list[Any]]:
         """Return the derivative of a unit, in which no operation follows a rule by itself."""
@@ -285,6 +345,35 @@ def _recorded_in_full(types: Any) -> Iterator[None]:
 def _of_the_op(gradient: Callable[..., Any]) -> Callable[..., Any]:
     """Return a gradient function that is given the op itself, not a tape's stand-in for it."""
     return lambda op, *gradients: gradient(op.outputs[0].op, *gradients)
+
+
+@contextlib.contextmanager
+def _own_gradients_left_out() -> Iterator[None]:
+    """Let functions with a custom gradient, that this thread traces, be the operations inside.
+
+    Rules are for those: a swish is a sigmoid and a product. A TensorFlow in which that cannot be
+    done keeps the gradients, and operations behind them are missed.
+    """
+    try:
+        from tensorflow.python.ops import custom_gradient
+
+        original = custom_gradient._graph_mode_decorator
+    except (ImportError, AttributeError):
+        yield
+        return
+    thread = threading.get_ident()
+
+    def decorate(function: Any, args: Any, kwargs: Any) -> Any:
+        if threading.get_ident() != thread or kwargs:
+            return original(function, args, kwargs)
+        result, _ = function(*tf.nest.map_structure(tf.convert_to_tensor, args))
+        return tf.nest.map_structure(tf.convert_to_tensor, result)
+
+    custom_gradient._graph_mode_decorator = decorate
+    try:
+        yield
+    finally:
+        custom_gradient._graph_mode_decorator = original
 
 
 @contextlib.contextmanager

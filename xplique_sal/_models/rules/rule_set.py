@@ -7,11 +7,24 @@ on the way has none. A rule gets a `Step` and returns the gradients that go on t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import tensorflow as tf
 
 from xplique_sal._tracing.held import HeldCallable, weakly_referable
+
+
+class Surroundings(Protocol):
+    """What is known of the model around an operation."""
+
+    def depends(self, tensor: tf.Tensor) -> bool:
+        """Tell whether a tensor depends on what is differentiated to: a weight does not."""
+
+    def layer(self, op: tf.Operation) -> Any | None:
+        """Return the innermost layer of Keras that made an operation, if one did."""
+
+    def path(self, op: tf.Operation) -> str | None:
+        """Return the path of that layer."""
 
 
 class Step(NamedTuple):
@@ -27,6 +40,8 @@ class Step(NamedTuple):
         What came in for each output; ``None`` where nothing did.
     plain
         The derivative: from gradients like `gradients` to a list of one for each input.
+    around
+        The model around it.
     """
 
     op: tf.Operation
@@ -34,6 +49,17 @@ class Step(NamedTuple):
     outputs: tuple[tf.Tensor, ...]
     gradients: tuple[Any, ...]
     plain: Callable[..., list[Any]]
+    around: Surroundings
+
+    @property
+    def active(self) -> tuple[bool, ...]:
+        """For each input, whether it is an activation: others are weights, or made of them."""
+        return tuple(map(self.around.depends, self.inputs))
+
+    @property
+    def name(self) -> str:
+        """How an error calls it: the operation, its type and its layer."""
+        return named(self.op, self.around)
 
 
 #: Returns a gradient for each input, ``None`` for those that get none; or that of the first alone.
@@ -77,6 +103,8 @@ class RuleSet:
     #: Whether layers must run by the operations of TensorFlow that they are made of. Some are
     #: otherwise computed in a cheaper way, with a gradient of its own.
     needs_every_op = True
+    #: What to do about an operation that the rules do not cover.
+    remedy = "Give the type a rule, or name it among those that keep their derivative."
 
     def __init__(self, rules: Mapping[str, Rule], kept: Iterable[str] | None = None) -> None:
         self.rules = {name: weakly_referable(rule) for name, rule in rules.items()}
@@ -91,6 +119,10 @@ class RuleSet:
     def keeps(self, op_type: str) -> bool:
         """Tell whether an operation without a rule may keep its derivative."""
         return self.kept is None or op_type in self.kept
+
+    def starting(self, output: tf.Tensor) -> tf.Tensor:
+        """Return the explained output, with the gradient of its own that the rules start from."""
+        return output
 
     def is_exempt(self, op: tf.Operation) -> bool:
         """Tell whether an operation keeps its derivative although its type has a rule."""
@@ -118,3 +150,10 @@ def gradients_of(rule: Rule, step: Step) -> list[Any]:
     result = rule(step)
     gradients = list(result) if isinstance(result, (list, tuple)) else [result]
     return gradients + [None] * (len(step.op.inputs) - len(gradients))
+
+
+def named(op: tf.Operation, around: Surroundings) -> str:
+    """Return how an error calls an operation."""
+    path = around.path(op)
+    layer = "" if path is None else f" in the layer {path!r}"
+    return f"{op.name!r} of the type {op.type!r}{layer}"
