@@ -26,7 +26,7 @@ FLOORS = [
     {"operators", "grad_modifiers", "losses"},
     {"_engine"},
     {"attributions"},
-    {"visualization", "callbacks"},
+    {"visualization", "callbacks", "metrics"},
     {""},  # the package's own `__init__`
     {"demo"},
 ]
@@ -227,7 +227,7 @@ def test_importing_the_package_imports_neither_a_keras_nor_what_draws():
         "import sys, numpy, tensorflow\n"
         "before = set(sys.modules)\n"
         "import xplique_sal, xplique_sal.attributions, xplique_sal.operators, xplique_sal.errors\n"
-        "import xplique_sal.plots\n"
+        "import xplique_sal.plots, xplique_sal.metrics\n"
         "assert 'xplique_sal.callbacks' not in sys.modules and xplique_sal.callbacks\n"
         "tops = {name.split('.')[0] for name in set(sys.modules) - before}\n"
         "print(sorted(tops & {'keras', 'tf_keras', 'matplotlib', 'sklearn', 'pandas'}))\n"
@@ -241,7 +241,7 @@ PUBLIC = {
         *("DeconvNet", "GradCAM", "GradCAMPP", "GradientInput", "GuidedBackprop"),
         *("IntegratedGradients", "Occlusion", "Rise", "Saliency", "SmoothGrad", "SquareGrad"),
         *("Tasks", "VarGrad", "__version__", "attributions", "callbacks", "detection", "errors"),
-        *("forget", "grad_modifiers", "localization", "losses", "operators", "plots"),
+        *("forget", "grad_modifiers", "localization", "losses", "metrics", "operators", "plots"),
         *("segmentation", "versions", "visualization"),
     ],
     "xplique_sal.attributions": [
@@ -263,6 +263,10 @@ PUBLIC = {
     "xplique_sal.localization": ["bounding_boxes", "intersection_over_union"],
     "xplique_sal.losses": [
         *("ActivationMaximization", "LPNorm", "Loss", "TotalVariation", "WeightedSum"),
+    ],
+    "xplique_sal.metrics": [
+        *("AverageDrop", "AverageGain", "AverageIncrease", "Complexity", "Deletion", "Insertion"),
+        *("Localization", "SampleValues", "Sparseness"),
     ],
     "xplique_sal.operators": [
         *("ScoreFunction", "Tasks", "classification", "detection_score", "filter_activation"),

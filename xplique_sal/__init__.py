@@ -34,7 +34,7 @@ from xplique_sal.attributions import (
 from xplique_sal.operators import Tasks
 
 if TYPE_CHECKING:
-    from xplique_sal import callbacks, detection, plots, segmentation
+    from xplique_sal import callbacks, detection, metrics, plots, segmentation
 
 __version__ = "0.1.0"
 
@@ -61,6 +61,7 @@ __all__ = [
     "grad_modifiers",
     "localization",
     "losses",
+    "metrics",
     "operators",
     "plots",
     "segmentation",
@@ -69,7 +70,7 @@ __all__ = [
 ]
 
 #: Subpackages that are imported when they are first used.
-_LAZY = frozenset({"callbacks", "detection", "plots", "segmentation"})
+_LAZY = frozenset({"callbacks", "detection", "metrics", "plots", "segmentation"})
 
 
 def __getattr__(name: str) -> Any:

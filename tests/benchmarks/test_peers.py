@@ -11,7 +11,7 @@ xplique = pytest.importorskip("xplique.attributions", reason="run by `make test-
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from xplique_sal import attributions, segmentation  # noqa: E402
+from xplique_sal import attributions, metrics, segmentation  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -207,3 +207,31 @@ def test_maps_around_samples_are_those_of_xplique_but_for_chance(name):
     assert chance < 0.2 * np.std(theirs[0])  # or it would prove nothing
     for one in theirs:
         assert 0.8 * chance < np.sqrt(np.mean((ours - one) ** 2)) < 1.25 * chance
+
+
+#: What each metric is called there, and what makes ours what theirs is.
+METRICS = {
+    "Deletion": ("Deletion", {}),
+    "Insertion": ("Insertion", {}),
+    "AverageDrop": ("AverageDropMetric", {}),
+    "AverageIncrease": ("AverageIncreaseMetric", {}),
+    "AverageGain": ("AverageGainMetric", {}),
+    "Complexity": ("Complexity", {"epsilon": 1e-8}),
+    "Sparseness": ("Sparseness", {}),
+}
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics_of_maps_without_ties_are_those_of_xplique(kind, name):
+    peer, settings = METRICS[name]
+    theirs = getattr(pytest.importorskip("xplique.metrics"), peer)
+    model, (x, y) = network(kind), samples(kind, 20)
+    model = keras.Sequential([model, keras.layers.Softmax()])
+    maps = np.random.default_rng(1).normal(size=(20, *SHAPES[kind])).astype("float32")
+    if kind == "image":
+        maps = maps[..., :1]
+    given = () if name in ("Complexity", "Sparseness") else (model, x, y)
+    expected = theirs(*given)(maps)
+    found = getattr(metrics, name)(*given, **settings)(maps)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from xplique_sal._data.outputs import number_of_outputs
 from xplique_sal._data.samples import Batch, concatenate
-from xplique_sal._engine import in_batches
+from xplique_sal._engine import in_batches, passes
 from xplique_sal._engine.complaints import (
     carried_state,
     chosen_outputs,
@@ -123,6 +123,7 @@ class GradientRunner:
         Of several outputs, maps (N, K, ...) and values (N, K) come from one forward pass.
         """
         programs, settings = compiled
+        passes.add(batch.size * int(settings.points - settings.begin))
         facts, share = programs[0].facts, len(programs)
         arrays = batch.inputs
         if request.outputs is None:

@@ -128,6 +128,22 @@ def scores_behind(
         yield MaskedScores(some, scores.reshape(copies, -1, *scores.shape[1:]))
 
 
+def with_hidden(x: tf.Tensor, hidden: tf.Tensor, value: Any) -> tf.Tensor:
+    """Return copies of samples with a value where they are hidden, (copies · N, ...).
+
+    Parameters
+    ----------
+    x
+        The samples, (N, ...).
+    hidden
+        Truth values (copies, N, ...) with axes that can be broadcast to those of x.
+    value
+        What stands in hidden parts: it can be broadcast to x.
+    """
+    changed = tf.where(hidden, tf.cast(value, x.dtype), x)
+    return tf.reshape(changed, tf.concat([[-1], tf.shape(x)[1:]], 0))
+
+
 def _masked(x: tf.Tensor, masks: tf.Tensor, value: np.ndarray) -> tf.Tensor:
     """Return x·m + v·(1 − m) of each mask and sample, (masks · N, ...)."""
     if not (x.dtype.is_floating or x.dtype.is_integer or x.dtype.is_bool):

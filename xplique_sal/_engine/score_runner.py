@@ -12,7 +12,7 @@ import tensorflow as tf
 from xplique_sal._data.outputs import check_classes, number_of_outputs, weighted_score
 from xplique_sal._data.samples import Batch
 from xplique_sal._data.structures import Structure, leaves
-from xplique_sal._engine import in_batches
+from xplique_sal._engine import in_batches, passes
 from xplique_sal._engine.batch_size import BatchSize
 from xplique_sal._engine.complaints import chosen_outputs, other_dtype
 from xplique_sal._engine.request import Request
@@ -257,6 +257,7 @@ class ScoreRunner:
         InvalidOperatorError
             If there is not one score for each row.
         """
+        passes.add(len(arrays[0]))
         try:
             if isinstance(self._f, ModelView):
                 try:

@@ -6,6 +6,7 @@ from rows import (
     growth,
     import_time,
     memory,
+    metrics,
     several_outputs,
     smoothgrad,
     tabular,
@@ -20,4 +21,5 @@ ROWS = {
     "import_time": import_time,
     "smoothgrad": smoothgrad,
     "growth": growth,
+    "metrics": metrics,
 }

@@ -1,0 +1,23 @@
+"""Which map can be believed: metrics of maps, and tables that compare explainers."""
+
+from xplique_sal.metrics.average_drop import AverageDrop
+from xplique_sal.metrics.average_gain import AverageGain
+from xplique_sal.metrics.average_increase import AverageIncrease
+from xplique_sal.metrics.complexity import Complexity
+from xplique_sal.metrics.deletion import Deletion
+from xplique_sal.metrics.insertion import Insertion
+from xplique_sal.metrics.localization import Localization
+from xplique_sal.metrics.result import SampleValues
+from xplique_sal.metrics.sparseness import Sparseness
+
+__all__ = [
+    "AverageDrop",
+    "AverageGain",
+    "AverageIncrease",
+    "Complexity",
+    "Deletion",
+    "Insertion",
+    "Localization",
+    "SampleValues",
+    "Sparseness",
+]
