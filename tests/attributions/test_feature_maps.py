@@ -540,26 +540,32 @@ def test_an_input_to_which_the_model_adds_channels(keras, rng, shape):
         GradCAM(turned)(x, 1)
 
 
-def test_frames_of_a_time_distributed_network(keras, rng):
+@pytest.mark.parametrize("steps", [3, None])
+def test_frames_of_a_time_distributed_network(keras, rng, steps):
     layers = keras.layers
     conv = layers.Conv2D(4, 3, activation="tanh", name="conv")
-    cnn = keras.Sequential([layers.Input((6, 6, 2)), conv, layers.GlobalAveragePooling2D()])
-    frames, flat, dense = (
-        layers.TimeDistributed(cnn, name="frames"),
-        layers.Flatten(),
-        layers.Dense(2),
+    cnn = keras.Sequential(
+        [layers.Input((6, 6, 2)), conv, layers.GlobalAveragePooling2D()], name="cnn"
     )
-    model = keras.Sequential([layers.Input((3, 6, 6, 2)), frames, flat, dense])
+    frames = layers.TimeDistributed(cnn, name="frames")
+    rest = keras.Sequential([layers.LSTM(3), layers.Dense(2)])
+    model = keras.Sequential([layers.Input((steps, 6, 6, 2)), frames, rest])
     x = rng.normal(size=(2, 3, 6, 6, 2)).astype("float32")
-    for layer in (None, "frames"):
-        with pytest.raises(InvalidModelError, match="split the network"):
-            GradCAM(model, conv_layer=layer)(x, 1)
-    if keras.__version__.startswith("3.0."):
-        pytest.skip("TimeDistributed of Keras 3.0 fails inside a loop over samples, with an error")
-    front = layers.TimeDistributed(conv, name="front")
-    rest = layers.TimeDistributed(layers.GlobalAveragePooling2D())
-    split = keras.Sequential([layers.Input((3, 6, 6, 2)), front, rest, flat, dense])
-    assert GradCAM(split, conv_layer="front")(x, 1).shape == (2, 3, 6, 6, 1)
+    features = tf.reshape(conv(x.reshape(6, 6, 6, 2)), (2, 3, 4, 4, 4))
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        scores = rest(tf.reduce_mean(features, [2, 3]))[:, 1]
+    # Channels are weighed in each frame by itself.
+    weights = tf.reduce_mean(tape.gradient(scores, features), [2, 3], keepdims=True)
+    small = tf.nn.relu(tf.reduce_sum(weights * features, -1, keepdims=True))
+    wanted = tf.reshape(tf.image.resize(tf.reshape(small, (6, 4, 4, 1)), (6, 6)), (2, 3, 6, 6, 1))
+    explainer = GradCAM(model, interpolation="bilinear")
+    np.testing.assert_allclose(explainer(x, 1), wanted, rtol=1e-4, atol=1e-6)
+    assert explainer.conv_layer == "frames/cnn/conv"
+    named = GradCAM(model, conv_layer="frames/cnn/conv", interpolation="bilinear")(x, 1)
+    np.testing.assert_array_equal(named, explainer(x, 1))
+    with pytest.raises(InvalidModelError, match="positions of the input"):
+        GradCAM(model, conv_layer="frames")(x, 1)
 
 
 def test_layers_inside_a_compiled_call_are_found(keras, rng):

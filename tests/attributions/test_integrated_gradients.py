@@ -287,6 +287,17 @@ def test_baselines_of_each_sample_are_as_many_as_samples(keras, rng, count):
         explainer.explain(tf.data.Dataset.from_tensor_slices(x).filter(lambda _: True), 1)
 
 
+def test_baselines_of_each_sample_want_a_dataset_that_keeps_its_order(keras, rng):
+    model, x = (
+        keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)]),
+        rng.random((6, 4)),
+    )
+    explainer = IntegratedGradients(model, baseline_value=x / 2)
+    dataset = tf.data.Dataset.from_tensor_slices(x).shuffle(6, reshuffle_each_iteration=True)
+    with pytest.raises(InvalidParameterError, match="shuffled anew"):
+        explainer.iter_explain(dataset.batch(2))
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
 @pytest.mark.parametrize("kind", ["mean of the batch", "reversed batch", "NumPy noise"])
 def test_a_baseline_that_depends_on_the_batch_or_on_chance_is_refused(keras, rng, kind, batch_size):

@@ -639,16 +639,15 @@ def test_estimators_of_other_libraries_are_refused():
         Saliency(linear_model.LogisticRegression())
 
 
-def test_a_layer_that_folds_time_steps_into_samples_is_an_error(keras, rng):
+def test_a_layer_inside_time_distributed_has_the_time_steps(keras, rng):
     inner = keras.layers.Dense(3, name="inner")
     inputs = keras.layers.Input((4, 5))
     hidden = keras.layers.TimeDistributed(inner, name="steps")(inputs)
     model = keras.Model(inputs, keras.layers.Flatten()(hidden))
     x = images(rng, 4, 5)
-    with pytest.raises(InvalidModelError, match=r"TimeDistributed|'steps/inner:0'"):
-        Saliency(model, "steps/inner")(x, CLASSES)
-    with pytest.raises(InvalidModelError, match=r"TimeDistributed|'steps/inner:0'"):
-        Saliency(model, wrt_layer="steps/inner")(x, CLASSES)
+    for explained in ({"output_layer": "steps"}, {"wrt_layer": "steps"}):
+        within = {name: "steps/inner" for name in explained}
+        assert_close(Saliency(model, **within)(x, 1), Saliency(model, **explained)(x, 1))
     assert_close(
         Saliency(model, "steps")(x, 1), saliency(lambda x: tf.reduce_mean(inner(x)[..., 1], 1), x)
     )

@@ -418,22 +418,30 @@ def test_programs_of_a_model_are_bounded(keras, rng, monkeypatch):
         Saliency(model, operator=operator, grad_modifier=None)
     for operator in kept:
         Saliency(model, operator=operator, batch_size=1)(x + 1)
-    entries = programs._programs[id(model)]._entries
-    assert len(entries) == programs.MOST_PROGRAMS
     before = trace_count()
-    Saliency(model, operator=kept[-1])(x + 1)
+    for operator in kept[-programs.MOST_PROGRAMS :]:
+        Saliency(model, operator=operator)(x + 1)
     assert trace_count() == before
+    Saliency(model, operator=kept[-programs.MOST_PROGRAMS - 1])(x + 1)
+    assert trace_count() == before + 1
 
 
 def test_programs_of_dead_operators_are_dropped(keras, rng):
-    model, (x, y) = network(keras), table(rng, 2)
+    model, (x, y), graphs = network(keras), table(rng, 2), []
+
+    def score(f, x, y, held):
+        graphs.append(weakref.ref(tf.compat.v1.get_default_graph()))
+        return held(f, x, y)
+
     for _ in range(4):
         closed_over = Scores()  # nothing that is made later can be equal to what names this one
-        Saliency(model, operator=lambda f, x, y, held=closed_over: held(f, x, y))(x)
+        Saliency(model, operator=lambda f, x, y, held=closed_over: score(f, x, y, held))(x)
         del closed_over
         gc.collect()
+    assert graphs[-1]() is not None
     Saliency(model)(x, y)
-    assert len(programs._programs[id(model)]._entries) == 1
+    gc.collect()
+    assert len(graphs) == 4 and all(graph() is None for graph in graphs)
 
 
 class Power:

@@ -12,7 +12,6 @@ import tensorflow as tf
 from xplique_sal._data.arrange import arrange
 from xplique_sal._data.checks import (
     as_array,
-    check_computed,
     check_dense,
     check_finite,
     check_input,
@@ -327,7 +326,6 @@ def read_samples(
     ------
     InvalidInputError, InvalidTargetError
     """
-    check_computed(inputs)
     inputs = as_dataset(inputs)
     if isinstance(inputs, tf.data.Dataset):
         return DatasetSamples(inputs, targets, model, labels)

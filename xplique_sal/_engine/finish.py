@@ -11,6 +11,7 @@ from xplique_sal._engine.modifier import modified
 from xplique_sal._engine.question import Question, Settings
 from xplique_sal._engine.recipe import Source
 from xplique_sal._engine.reducers import reduce
+from xplique_sal._models.frames import is_of_frames
 from xplique_sal._tracing import keras_compat, loops
 
 #: What is found of each sample's gradient.
@@ -96,9 +97,15 @@ class MapMaker:
         view = self._question.view
         _, wrt = view.chosen_layers()
         given = axis = self._question.channel_axis or view.channel_axis
+        frames = False
         if wrt:
-            axis = keras_compat.channel_axis(wrt[position].layer, view.channel_axis)
-        return Source(position, inputs, axis, given, self._settings.own, self._settings.first)
+            layer = wrt[position].layer
+            axis = keras_compat.channel_axis(layer, view.channel_axis)
+            frames = is_of_frames(view.model, layer)
+            axis += frames and axis > 0
+        return Source(
+            position, inputs, axis, given, self._settings.own, self._settings.first, frames
+        )
 
 
 def _found(maps: Sequence[tf.Tensor], magnitude: tf.Tensor) -> tf.Tensor:

@@ -32,6 +32,9 @@ class Source(NamedTuple):
         What `Recipe.own_settings` returned, as tensors.
     first
         The index of the first sample in the whole data.
+    is_of_frames
+        Whether the source is the output of a layer that runs on each time step by itself, (N, T,
+        ...).
     """
 
     position: int
@@ -40,6 +43,7 @@ class Source(NamedTuple):
     input_channel_axis: int
     own: Sequence[tf.Tensor]
     first: tf.Tensor
+    is_of_frames: bool = False
 
 
 class Recipe:

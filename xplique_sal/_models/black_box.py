@@ -49,10 +49,6 @@ class PlainFunction:
     def inputs_for(self, given: Structure) -> None:
         """Return what the model says about its inputs: nothing."""
 
-    def arrangement_of_maps(self, for_user: Skeleton) -> Skeleton:
-        """Return how maps are packed: as the inputs."""
-        return for_user
-
     def cast(self, position: int, value: Any) -> tf.Tensor:
         """Return an input as a tensor: integers of rank 4 and more are images, thus floats."""
         if isinstance(self._function, InterpreterFunction):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from xplique_sal._data.samples import Samples
 from xplique_sal._data.structures import pack
+from xplique_sal._models.frames import outputs_seen
 from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._models.traced import TracedModel
 from xplique_sal._models.view import ModelView
@@ -22,11 +23,7 @@ ONE_FOR_EACH = (
     "`conv_layer=['left', 'right']`. The calls of a shared layer are 'backbone/conv:0' and "
     "'backbone/conv:1'."
 )
-OF_FRAMES = (
-    "Choose a `conv_layer` whose output has the positions of the input. Inside a network that "
-    "`TimeDistributed` runs on each frame, none has: split the network there, "
-    "TimeDistributed(front) and TimeDistributed(rest), and name the first."
-)
+WITH_POSITIONS = "Choose a `conv_layer` whose output has the positions of the input."
 _HIDDEN = (
     "Layers inside a SavedModel, or a function that was compiled before, cannot be seen: load it "
     "as a Keras model, or name a layer around it: `conv_layer=` an index, a name or a path."
@@ -88,8 +85,7 @@ def _found(view: ModelView, samples: Samples, tensors: Sequence[tf.Tensor]) -> _
     seen: list[_Seen] = []
     calls: dict[int, int] = {}
 
-    def see(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        output = original(*args, **kwargs)
+    def see(layer: Any, output: Any) -> Any:
         calls[id(layer)] = calls.get(id(layer), -1) + 1
         if isinstance(output, tf.Tensor):
             seen.append(_Seen(layer, calls[id(layer)], output))
@@ -103,7 +99,7 @@ def _found(view: ModelView, samples: Samples, tensors: Sequence[tf.Tensor]) -> _
     ]
     with (
         wrapping.TRACING,
-        wrapping.calls_passed_through(layers, see),
+        outputs_seen(view.model, layers, see),
         wrapping.functions_inlined(call_with_autograph),
     ):
         explained = TracedModel(view)(pack(samples.for_user, inputs))
@@ -165,7 +161,7 @@ def _is_map(view: ModelView, one: _Seen, ranks: set[int], needed: set[tf.Operati
 def _remedy(seen: Sequence[_Seen], needed: set[tf.Operation]) -> str:
     """Return what to do where no feature map was found."""
     if any(_is_convolution(one.layer) for one in seen):
-        return f"{_REMEDY} {OF_FRAMES}"
+        return f"{_REMEDY} {WITH_POSITIONS}"
     if any("PartitionedCall" in op.type for op in needed):
         return _HIDDEN
     return f"{_REMEDY} For a model of tables, take another method."

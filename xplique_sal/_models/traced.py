@@ -12,6 +12,7 @@ from xplique_sal._data.arrange import arrange
 from xplique_sal._data.structures import Structure, leaves, pack
 from xplique_sal._models.activation import before_final_activation, final_activation, is_seen_by
 from xplique_sal._models.cheaper import equivalents
+from xplique_sal._models.frames import outputs_seen
 from xplique_sal._models.invoke import call_with_autograph, invoke
 from xplique_sal._models.outputs import choose_output, is_several
 from xplique_sal._models.rules.rewiring import Rewirer, Rewiring
@@ -136,8 +137,7 @@ class TracedModel:
         self._batch = flat[0].shape[0]
         calls: dict[int, list[Any]] = {}
 
-        def see(layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-            output = original(*args, **kwargs)
+        def see(layer: Any, output: Any) -> Any:
             number = len(calls.setdefault(id(layer), []))
             wanted = positions_wanted(self._wrt_calls, layer, number)
             if self._tape is not None and wanted:
@@ -150,7 +150,7 @@ class TracedModel:
         for layer in unique:
             number = keras_compat.input_of_layer(model, layer)
             if number is not None:  # an input layer is not called
-                flat[number] = see(layer, lambda x: x, (flat[number],), {})
+                flat[number] = see(layer, flat[number])
         nothing, rewirer = contextlib.nullcontext(), self.rewirer
         rewired = nothing if rewirer is None else rewirer.forward(model)
         noted = nothing if rewirer is None else rewirer.seeing_layers(model)
@@ -161,7 +161,7 @@ class TracedModel:
             rewired,
             equivalents.replacing_layers(model, self.view.fold_batch_norm, own_gradients),
             noted,
-            wrapping.calls_passed_through(unique, see),
+            outputs_seen(model, unique, see),
             # A user's function that was compiled before would hide the layers, and one that is
             # compiled now would keep for good what is done to them here.
             wrapping.functions_inlined(call_with_autograph) if unique else nothing,
@@ -291,8 +291,7 @@ def check_batch_axis(wanted: LayerCall, output: Any, batch: int | None) -> None:
         "an inner layer with one row for each sample",
         f"{wanted.path!r}, which returns the shape {shape} for "
         + ("any number of samples" if batch is None else f"{batch} samples"),
-        "Name a layer before or after it. A layer inside `TimeDistributed` folds time steps into "
-        "the first axis: choose the layer around it.",
+        "Name a layer before or after it.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -81,6 +82,12 @@ class ModelView:
         # Raises now if the layers are there to be looked up, else when the model has been built.
         if self.is_built:
             self.chosen_layers()
+
+    def differentiated_to(self, wrt_layer: Any) -> ModelView:
+        """Return the view that differs from this one in its `wrt_layer`."""
+        other = copy.copy(self)
+        other.wrt_layer = wrt_layer
+        return other
 
     def arrangement_of_maps(self, for_user: Skeleton) -> Skeleton:
         """Return how maps are packed: as the inputs, or as the layers of `wrt_layer`."""

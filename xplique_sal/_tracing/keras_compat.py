@@ -422,12 +422,12 @@ def is_embedding(layer: Any) -> bool:
 
 def is_batch_normalization(layer: Any) -> bool:
     """Tell whether a layer is Keras's own batch normalisation, as it comes."""
-    return _is_own(layer, "BatchNormalization")
+    return is_own(layer, "BatchNormalization")
 
 
 def is_swish(layer: Any) -> bool:
     """Tell whether a layer is Keras's own activation layer with Keras's own swish, or SiLU."""
-    if not _is_own(layer, "Activation"):
+    if not is_own(layer, "Activation"):
         return False
     keras: Any = _keras_of(layer)
     try:
@@ -439,10 +439,10 @@ def is_swish(layer: Any) -> bool:
 def is_average_of_image(layer: Any) -> bool:
     """Tell whether a layer is Keras's own global average pooling of images."""
     settings = hasattr(layer, "data_format") and hasattr(layer, "keepdims")
-    return settings and _is_own(layer, "GlobalAveragePooling2D")
+    return settings and is_own(layer, "GlobalAveragePooling2D")
 
 
-def _is_own(layer: Any, name: str) -> bool:
+def is_own(layer: Any, name: str) -> bool:
     """Tell whether a layer is of Keras's own class of that name, and of no subclass of it."""
     own = getattr(getattr(_keras_of(layer), "layers", None), name, None)
     return own is not None and type(layer) is own and "call" not in vars(layer)

@@ -26,7 +26,9 @@ FUNCTION_TYPE: type = type(tf.function(lambda: None))
 
 @contextlib.contextmanager
 def calls_passed_through(
-    layers: Sequence[Any], around: Callable[[Any, Callable[..., Any], Any, Any], Any]
+    layers: Sequence[Any],
+    around: Callable[[Any, Callable[..., Any], Any, Any], Any],
+    method: str | None = None,
 ) -> Iterator[None]:
     """Let `around` do the calls of `layers` that this thread makes.
 
@@ -37,16 +39,17 @@ def calls_passed_through(
     around
         Called as ``around(layer, original, args, kwargs)``, where ``original(*args, **kwargs)`` is
         what the layer would return; what `around` returns takes its place.
+    method
+        The name of the method that is called; ``None`` is what computes the layer's output.
     """
     with contextlib.ExitStack() as stack:
         for layer in layers:
-            stack.enter_context(_wrapped(layer, around))
+            stack.enter_context(_wrapped(layer, around, method or keras_compat.name_of_call(layer)))
         yield
 
 
 @contextlib.contextmanager
-def _wrapped(layer: Any, around: Callable[..., Any]) -> Iterator[None]:
-    name = keras_compat.name_of_call(layer)
+def _wrapped(layer: Any, around: Callable[..., Any], name: str) -> Iterator[None]:
     original = getattr(layer, name)
     own = [vars(layer)[name]] if name in vars(layer) else []
     thread = threading.get_ident()

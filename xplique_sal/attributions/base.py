@@ -34,6 +34,7 @@ from xplique_sal._engine.question import Question
 from xplique_sal._engine.recipe import PointsRecipe, Recipe
 from xplique_sal._engine.request import Explained, Request
 from xplique_sal._engine.score_runner import ScoreRunner, SettledScore
+from xplique_sal._models import devices
 from xplique_sal._models.black_box import PlainFunction
 from xplique_sal._models.given import check_unmasked
 from xplique_sal._models.rules.rewiring import Rewiring
@@ -388,7 +389,7 @@ class BlackBoxExplainer(abc.ABC):
         self, inputs: Structure, targets: Structure | None, endless: bool = False
     ) -> Request:
         """Return a call's request: inputs and targets are read, and the model is built."""
-        check_computed(inputs)  # before anything that AutoGraph could not convert
+        check_computed(inputs)
         check_unmasked(inputs)
         labels = None
         if self._operator.reads_labels:
@@ -451,7 +452,7 @@ class BlackBoxExplainer(abc.ABC):
         return self._packed(request, maps), tf.constant(scores)
 
     def _packed(self, request: Request, maps: Sequence[tf.Tensor | None]) -> Any:
-        return pack(self.model.arrangement_of_maps(request.samples.for_user), maps)
+        return pack(request.samples.for_user, maps)
 
     def _warn_of_order(self, samples: Samples) -> None:
         if samples.changes_order:
@@ -513,7 +514,7 @@ class WhiteBoxExplainer(BlackBoxExplainer):
     ``training=False``.
 
     A method sets `_recipe`: as a class attribute if the method has no parameters of its own;
-    otherwise its ``__init__`` sets it before it calls ``super().__init__``.
+    otherwise in its ``__init__``.
 
     Parameters
     ----------
@@ -604,9 +605,16 @@ class WhiteBoxExplainer(BlackBoxExplainer):
         self.channel_axis = channel_axis
         #: What the backprop modifier did in the last explanation: how many rectifiers followed it.
         self.rewiring: Rewiring | None = None
-        modifier = grad_modifiers.resolve(grad_modifier)
-        question = Question(view, self._operator, self._recipe, modifier, reducer, channel_axis)
-        self._gradients = GradientRunner(question, strategy)
+        self._modifier = grad_modifiers.resolve(grad_modifier)
+        devices.check(strategy)
+
+    @functools.cached_property
+    def _gradients(self) -> GradientRunner:
+        """What answers this explainer's question; made when it is first asked."""
+        assert isinstance(self.model, ModelView)
+        shown = (self._modifier, self.reducer, self.channel_axis)
+        question = Question(self.model, self._operator, self._recipe, *shown)
+        return GradientRunner(question, self.strategy)
 
     def _request(
         self, inputs: Structure, targets: Structure | None, endless: bool = False
@@ -643,6 +651,10 @@ class WhiteBoxExplainer(BlackBoxExplainer):
             if isinstance(self._recipe, PointsRecipe) and self._has_gradient_at(request, batch):
                 raise not_finite_elsewhere(error.actual, *self._recipe.elsewhere) from error
             raise
+
+    def _packed(self, request: Request, maps: Sequence[tf.Tensor | None]) -> Any:
+        view = self._gradients.question.view
+        return pack(view.arrangement_of_maps(request.samples.for_user), maps)
 
     def _has_gradient_at(self, request: Request, batch: Batch) -> bool:
         """Tell whether there are finite gradients at the samples themselves."""

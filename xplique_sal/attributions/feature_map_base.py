@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import tensorflow as tf
 
 from xplique_sal._data.structures import Operator, Skeleton, Structure, leaves, pack
+from xplique_sal._engine.gradient_runner import GradientRunner
 from xplique_sal._engine.recipe import Recipe, Source
 from xplique_sal._engine.request import Explained, Request
-from xplique_sal._models.feature_map import OF_FRAMES, ONE_FOR_EACH, last_feature_map
-from xplique_sal._models.view import ModelView
+from xplique_sal._models.feature_map import ONE_FOR_EACH, WITH_POSITIONS, last_feature_map
 from xplique_sal._parameters import one_of
 from xplique_sal._tracing import graphs
 from xplique_sal.attributions.base import WhiteBoxExplainer
@@ -51,7 +52,9 @@ class _WeighedChannels(Recipe):
         features = tf.cast(source, tf.float32)
         rank = features.shape.rank
         channels = place.channel_axis % rank
-        positions = [axis for axis in range(1, rank) if axis != channels]
+        # Each frame is a map of its own.
+        first = 2 if place.is_of_frames else 1
+        positions = [axis for axis in range(first, rank) if axis != channels]
         if not positions:
             raise InvalidModelError(
                 "a `conv_layer` whose output has positions: height and width, or time",
@@ -164,13 +167,20 @@ class FeatureMapExplainer(WhiteBoxExplainer):
         self, inputs: Structure, targets: Structure | None, endless: bool = False
     ) -> Request:
         request = super()._request(inputs, targets, endless)
-        if self._finds_layer and isinstance(self.model, ModelView):
+        if self._finds_layer:
             # At each call: the model's owner may have changed its structure.
-            layer = last_feature_map(self.model, request.samples)
-            vars(self)["conv_layer"] = self.model.wrt_layer = layer
-        elif self._each and isinstance(self.model, ModelView):
-            self.model.wrt_layer = _in_order(self.conv_layer, request.samples.for_user)
+            layer = last_feature_map(self._gradients.question.view, request.samples)
+            vars(self)["conv_layer"] = layer
+            self._differentiate_to(layer)
+        elif self._each:
+            self._differentiate_to(_in_order(self.conv_layer, request.samples.for_user))
         return request
+
+    def _differentiate_to(self, layers: Any) -> None:
+        question = self._gradients.question
+        if question.view.wrt_layer != layers:
+            question = replace(question, view=question.view.differentiated_to(layers))
+            self._gradients = GradientRunner(question, self.strategy)
 
     def _packed(self, request: Request, maps: Sequence[tf.Tensor | None]) -> Any:
         return (
@@ -235,7 +245,7 @@ def _shown(place: Source, source: tf.Tensor, position: int | None) -> tf.Tensor:
     raise InvalidModelError(
         "one input with as many axes as the feature map, to whose size the map is brought",
         f"{len(fitting)} inputs with {rank} axes",
-        ONE_FOR_EACH if fitting or len(place.inputs) > 1 else OF_FRAMES,
+        ONE_FOR_EACH if fitting or len(place.inputs) > 1 else WITH_POSITIONS,
     )
 
 

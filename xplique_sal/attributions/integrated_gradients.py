@@ -217,6 +217,13 @@ class IntegratedGradients(WhiteBoxExplainer):
                     "Pass as many as samples, in their order; one of the shape of a sample; or a "
                     "function from samples to their baselines.",
                 )
+            if is_of_each and samples.changes_order:
+                raise InvalidParameterError(
+                    "a dataset in the order of a `baseline_value` for each sample",
+                    "one that is shuffled anew at each pass",
+                    "Shuffle once (reshuffle_each_iteration=False), or pass a function from "
+                    "samples to their baselines.",
+                )
         return request
 
     def explain_with_gaps(

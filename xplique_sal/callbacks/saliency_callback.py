@@ -168,7 +168,7 @@ class SaliencyCallback(Callback):
                 "Call the model once on a batch before `fit`, or leave `at_start` out.",
             )
         elif not isinstance(self._inputs, (list, tuple)):
-            read_samples(self._inputs, self._targets, self._view.inputs)
+            read_samples(self._inputs, self._targets, self._view.inputs_for(self._inputs))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Explain and draw, if it is the epoch's turn."""
@@ -211,7 +211,7 @@ class SaliencyCallback(Callback):
         if self._explainer is None:
             self._explainer = self._explainer_of_model()
             self._inputs, self._targets, self._shown = sample.read(
-                self._inputs, self._targets, self._view.inputs
+                self._inputs, self._targets, self._view.inputs_for(self._inputs)
             )
         axis = self._view.channel_axis
         maps = self._explainer.explain(self._inputs, self._targets)

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from xplique_sal._data.arrange import arrange
+from xplique_sal._data.checks import check_computed
 from xplique_sal._data.samples import read_samples
 from xplique_sal._data.structures import ModelInputs, Structure, leaves, pack, skeleton_of
 from xplique_sal.errors import InvalidInputError
@@ -21,8 +22,9 @@ def copied(structure: Structure) -> Structure:
     Raises
     ------
     InvalidInputError
-        If they are a dataset that repeats for ever.
+        If they are a dataset that repeats for ever, or have no numbers yet.
     """
+    check_computed(structure)
     if structure is None:
         return None
     if isinstance(structure, tf.data.Dataset):
