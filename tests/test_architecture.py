@@ -265,8 +265,8 @@ PUBLIC = {
         *("ActivationMaximization", "LPNorm", "Loss", "TotalVariation", "WeightedSum"),
     ],
     "xplique_sal.metrics": [
-        *("AverageDrop", "AverageGain", "AverageIncrease", "Complexity", "Deletion", "Insertion"),
-        *("Localization", "SampleValues", "Sparseness"),
+        *("AverageDrop", "AverageGain", "AverageIncrease", "AverageStability", "Complexity"),
+        *("Deletion", "Insertion", "Localization", "MuFidelity", "SampleValues", "Sparseness"),
     ],
     "xplique_sal.operators": [
         *("ScoreFunction", "Tasks", "classification", "detection_score", "filter_activation"),

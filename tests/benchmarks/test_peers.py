@@ -235,3 +235,34 @@ def test_metrics_of_maps_without_ties_are_those_of_xplique(kind, name):
     expected = theirs(*given)(maps)
     found = getattr(metrics, name)(*given, **settings)(maps)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_mu_fidelity_is_that_of_xplique_but_for_chance(kind):
+    """Its parts are the same for all samples of a batch, and random: means of several runs."""
+    theirs = pytest.importorskip("xplique.metrics").MuFidelity
+    model, (x, y) = network(kind), samples(kind, 8)
+    maps = np.asarray(attributions.GradientInput(model, reducer="sum").explain(x, y))
+    options = {"grid_size": 4, "nb_samples": 100}
+    expected = []
+    for seed in range(12):
+        tf.random.set_seed(seed)  # what it draws is otherwise the same for each object
+        expected.append(theirs(model, x, y, **options)(maps))
+    same = {**options, "correlation": "spearman", "exact_size": False}
+    found = [metrics.MuFidelity(model, x, y, seed=seed, **same)(maps) for seed in range(12)]
+    error = np.sqrt((np.var(expected, ddof=1) + np.var(found, ddof=1)) / 12)
+    assert error < 0.02 < np.mean(expected)
+    assert abs(np.mean(found) - np.mean(expected)) < 4 * error
+
+
+def test_stability_is_that_of_xplique_but_for_chance():
+    theirs = pytest.importorskip("xplique.metrics").AverageStability
+    model, (x, y) = network("table"), samples("table", 8)
+    explainer = attributions.GradientInput(model)
+    tf.random.set_seed(0)
+    expected = [theirs(model, x, y)(explainer) for _ in range(12)]
+    same = {"relative": False, "one_sided": True}
+    found = [metrics.AverageStability(model, x, y, seed=i, **same)(explainer) for i in range(12)]
+    error = np.sqrt((np.var(expected, ddof=1) + np.var(found, ddof=1)) / 12)
+    assert error < 0.1 * np.mean(expected)
+    assert abs(np.mean(found) - np.mean(expected)) < 4 * error

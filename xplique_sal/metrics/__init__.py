@@ -3,10 +3,12 @@
 from xplique_sal.metrics.average_drop import AverageDrop
 from xplique_sal.metrics.average_gain import AverageGain
 from xplique_sal.metrics.average_increase import AverageIncrease
+from xplique_sal.metrics.average_stability import AverageStability
 from xplique_sal.metrics.complexity import Complexity
 from xplique_sal.metrics.deletion import Deletion
 from xplique_sal.metrics.insertion import Insertion
 from xplique_sal.metrics.localization import Localization
+from xplique_sal.metrics.mu_fidelity import MuFidelity
 from xplique_sal.metrics.result import SampleValues
 from xplique_sal.metrics.sparseness import Sparseness
 
@@ -14,10 +16,12 @@ __all__ = [
     "AverageDrop",
     "AverageGain",
     "AverageIncrease",
+    "AverageStability",
     "Complexity",
     "Deletion",
     "Insertion",
     "Localization",
+    "MuFidelity",
     "SampleValues",
     "Sparseness",
 ]
