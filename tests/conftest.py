@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import itertools
 import os
 import sys
 
@@ -29,9 +30,27 @@ tf.config.set_logical_device_configuration(
 
 def pytest_collection_finish():
     """Let Python look for garbage among what tests make, not among TensorFlow's million objects."""
+    gc.set_threshold(50_000, 10, 10)
+    set_aside_what_is_alive()
+
+
+def set_aside_what_is_alive():
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 10, 10)
+
+
+tests_done = itertools.count(1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    """Keep the search for garbage as short as at the start.
+
+    Models that tests share live on, with millions of objects of their traces: a test that
+    collects what it dropped would go through all of them, for seconds each time.
+    """
+    if next(tests_done) % 25 == 0:
+        set_aside_what_is_alive()
 
 
 @pytest.fixture(params=["tf_keras", "keras"], ids=["tf_keras", "keras3"])
