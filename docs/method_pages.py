@@ -80,7 +80,7 @@ def opening_of(explainer):
 def call_of(explainer):
     """Return the line of code that makes the maps of a page."""
     parameters = inspect.signature(explainer).parameters
-    options = {"logits": "logits=True", "seed": "seed=0"}
+    options = {"logits": "logits=True", "baselines": "baselines=images", "seed": "seed=0"}
     # A probability near 1 hardly moves when a part is hidden: black boxes are given the logits.
     model = "model" if "logits" in parameters else "scores"
     arguments = [model, *(text for name, text in options.items() if name in parameters)]

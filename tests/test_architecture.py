@@ -238,14 +238,14 @@ def test_importing_the_package_imports_neither_a_keras_nor_what_draws():
 #: All that a user may import: the modules without an underscore, and their names.
 PUBLIC = {
     "xplique_sal": [
-        *("DeconvNet", "GradCAM", "GradCAMPP", "GradientInput", "GuidedBackprop"),
+        *("DeconvNet", "GradCAM", "GradCAMPP", "GradientInput", "GradientShap", "GuidedBackprop"),
         *("IntegratedGradients", "Occlusion", "Rise", "Saliency", "SmoothGrad", "SquareGrad"),
         *("Tasks", "VarGrad", "__version__", "attributions", "callbacks", "detection", "errors"),
         *("forget", "grad_modifiers", "localization", "losses", "metrics", "operators", "plots"),
         *("segmentation", "versions", "visualization"),
     ],
     "xplique_sal.attributions": [
-        *("DeconvNet", "GradCAM", "GradCAMPP", "GradientInput", "GuidedBackprop"),
+        *("DeconvNet", "GradCAM", "GradCAMPP", "GradientInput", "GradientShap", "GuidedBackprop"),
         *("IntegratedGradients", "Occlusion", "Rise", "Saliency", "SmoothGrad", "SquareGrad"),
         "VarGrad",
     ],

@@ -58,6 +58,34 @@ def test_the_trapezoidal_rule_has_a_known_error(keras, rng):
         assert_close(found, polynomial(x) + error, 1e-5)
 
 
+def test_gauss_legendre_is_exact_of_polynomials(keras, rng):
+    """Two points are exact of the degree 3, of which the gradient has 2; of x⁸ four are."""
+    x, model = rng.normal(size=(6, 5)).astype("float32"), network.anew(keras)
+
+    def eighth(f, x, y):
+        return tf.reduce_sum(x**8, 1) + 0 * f(x)[:, 0]
+
+    for operator, steps, exact in ((cubic, 2, polynomial), (eighth, 4, lambda x: x**8)):
+        before = trace_count()
+        for quadrature in ("gauss_legendre", "trapezoidal"):
+            explainer = IntegratedGradients(
+                model, operator=operator, steps=steps, baseline_value=0.5, quadrature=quadrature
+            )
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The attributions of some sample add up")
+                maps, gaps, changes = explainer.explain_with_gaps(x)
+            change = exact(x) - exact(np.float32(0.5))
+            assert_close(changes, change.sum(1), 1e-5)
+            error = np.abs(maps - change).max() / np.abs(change).max()
+            assert (error < 1e-5) == (quadrature == "gauss_legendre")
+            assert_close(gaps + changes, maps.numpy().sum(1), 1e-5)
+            scores = explainer.explain_with_scores(x)[1]
+            assert_close(scores, exact(x).sum(1), 1e-5)
+        assert trace_count() == before + 1  # where the points are is no other trace
+    with pytest.raises(InvalidParameterError, match="quadrature"):
+        IntegratedGradients(model, quadrature="simpson")
+
+
 @pytest.mark.parametrize("shape", [(5,), (4, 4, 3)], ids=["table", "image"])
 def test_the_map_is_that_of_a_slow_twin(keras, rng, shape):
     model, x = network(keras, shape), rng.normal(size=(5, *shape)).astype("float32")

@@ -15,6 +15,7 @@ import xplique_sal
 from xplique_sal import attributions
 from xplique_sal.attributions import (
     GradCAM,
+    GradientShap,
     IntegratedGradients,
     Occlusion,
     Rise,
@@ -72,7 +73,7 @@ def test_what_an_editor_reads_is_what_a_call_takes(explainer):
 
 @pytest.mark.parametrize("explainer", EXPLAINERS, ids=attributions.__all__)
 def test_parameters_are_attributes_of_their_names(explainer, model):
-    made = explainer(model)
+    made = explainer(model, **({"baselines": X} if "baselines" in written(explainer) else {}))
     for name, parameter in parameters_of(explainer).items():
         value = getattr(made, name)
         if name in ("patch_size", "patch_stride"):
@@ -121,6 +122,8 @@ def test_what_differs_from_the_defaults_is_shown(model):
     assert repr(baseline).endswith("steps=3, baseline_value=<ndarray (6, 6, 1)>)")
     assert repr(Occlusion(model, patch_size=3, patch_stride=[3, 3])) == f"Occlusion({kind})"
     assert repr(Rise(model, seed=0)) == f"Rise({kind}, seed=0)"
+    several = GradientShap(model, baselines=X, seed=0)
+    assert repr(several) == f"GradientShap({kind}, baselines=<ndarray (2, 6, 6, 1)>, seed=0)"
     assert repr(Occlusion(print)) == "Occlusion(<builtin_function_or_method 'print'>)"
 
 

@@ -42,6 +42,8 @@ def build(explainer, *args, **options):
         options["seed"] = 0
     if "nb_samples" in inspect.signature(explainer).parameters:
         options["nb_samples"] = 40
+    if "baselines" in inspect.signature(explainer).parameters:
+        options["baselines"] = 0.25
     return explainer(*args, **options)
 
 

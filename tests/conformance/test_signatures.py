@@ -112,7 +112,12 @@ NOISE = {**WHITE_BOX, "reducer": "mean", "nb_samples": 50, "noise": 0.2}
         (
             "IntegratedGradients",
             {**WHITE_BOX, "reducer": "mean", "steps": 50, "baseline_value": 0.0},
-            {},
+            {"quadrature": "trapezoidal"},
+        ),
+        (
+            "GradientShap",
+            {**WHITE_BOX, "reducer": "sum"},
+            {"baselines": REQUIRED, "nb_samples": 50, "noise": 0.0, "seed": None},
         ),
         ("GradCAM", CAM, {"interpolation": "bicubic", "relu": True}),
         ("GradCAMPP", CAM, {"interpolation": "bicubic", "relu": True}),

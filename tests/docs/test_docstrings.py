@@ -98,7 +98,10 @@ def test_examples_run(explainer, rng):
     assert known["explanations"].shape == (2, 9, 9, 1)
 
     is_white_box = issubclass(explainer, WhiteBoxExplainer)
-    known["explainer"] = explainer(model, **({"logits": True} if is_white_box else {}))
+    options = {"logits": True} if is_white_box else {}
+    if "baselines" in inspect.signature(explainer).parameters:
+        options["baselines"] = images
+    known["explainer"] = explainer(model, **options)
     for example in parser.get_examples(section(inspect.getdoc(explainer.explain), "Examples")):
         exec(example.source.replace(", verbose=1", ""), known)
     assert known["maps"].shape == (2, 9, 9, 1)

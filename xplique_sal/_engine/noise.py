@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -45,6 +47,23 @@ def normal(like: tf.Tensor, seed: tf.Tensor, points: Points, source: int) -> tf.
     """
     known = like.shape[1:].num_elements()
     size = tf.reduce_prod(tf.shape(like)[1:]) if known is None else known
+    drawn = _drawn(tf.raw_ops.StatelessRandomNormalV2, size, seed, points, source)
+    return tf.reshape(drawn, tf.shape(like))
+
+
+def uniform(size: int, seed: tf.Tensor, points: Points) -> tf.Tensor:
+    """Return numbers of [0, 1) for some points of each sample of a batch, (P·n, `size`).
+
+    They are the same for all sources, and drawn as `normal` draws, of keys that no noise has.
+    """
+    drawn = _drawn(tf.raw_ops.StatelessRandomUniformV2, size, seed, points, -1)
+    return tf.reshape(drawn, [-1, size])
+
+
+def _drawn(
+    draw: Callable[..., tf.Tensor], size: Any, seed: tf.Tensor, points: Points, source: int
+) -> tf.Tensor:
+    """Return so many numbers for each point of each sample, (P, n, size)."""
     counts = -(-size // _AT_ONCE)
     first = points.first * tf.cast(counts, tf.int64)
     offset = tf.cast(tf.stack([first, tf.zeros_like(first)]), tf.uint64)
@@ -52,7 +71,7 @@ def normal(like: tf.Tensor, seed: tf.Tensor, points: Points, source: int) -> tf.
     def of_point(number: tf.Tensor) -> tf.Tensor:
         stream = tf.cast(number, tf.int64) + source * _STREAMS
         key, count = tf.raw_ops.StatelessRandomGetKeyCounter(seed=tf.stack([seed, stream]))
-        drawn = tf.raw_ops.StatelessRandomNormalV2(
+        drawn = draw(
             shape=tf.stack([points.samples, counts * _AT_ONCE]),
             key=key,
             counter=count + offset,
@@ -62,12 +81,11 @@ def normal(like: tf.Tensor, seed: tf.Tensor, points: Points, source: int) -> tf.
         return drawn[:, :size]
 
     numbers = points.numbers
-    drawn = tf.cond(
+    return tf.cond(
         tf.size(numbers) == 1,
         lambda: of_point(numbers[0])[tf.newaxis],  # without the cost of a loop
         lambda: tf.map_fn(of_point, numbers, fn_output_signature=tf.float32),
     )
-    return tf.reshape(drawn, tf.shape(like))
 
 
 def spread(source: tf.Tensor) -> tf.Tensor:

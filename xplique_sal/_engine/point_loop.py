@@ -120,7 +120,7 @@ class PointLoop:
     def _round(self, numbers: tf.Tensor, state: _State) -> _State:
         """Return the state after the points with these numbers."""
         settings, times = self._settings, tf.size(numbers)
-        points = Points(numbers, settings.points, settings.first, self._count)
+        points = Points(numbers, settings.points, settings.first, self._count, settings.nodes)
         rows = self._arrays
         if self._fixed is None:
             rows = [_tiled(array, times) for array in rows]
@@ -134,7 +134,7 @@ class PointLoop:
 
         forward = ForwardPass(self._question, self._layout, settings, rows, at)
         with forward.differentiated():
-            statistics = self._updated(forward, points, state.statistics)
+            statistics = self._updated(forward, rows, points, state.statistics)
         self._shapes = [[self._fixed, *source.shape[1:]] for source in forward.sources]
         self._facts = forward.facts
         scores = forward.scores
@@ -149,20 +149,22 @@ class PointLoop:
         return _State(statistics, scored, originals)
 
     def _updated(
-        self, forward: ForwardPass, points: Points, statistics: list[list[tf.Tensor]]
+        self,
+        forward: ForwardPass,
+        rows: Sequence[tf.Tensor],
+        points: Points,
+        statistics: list[list[tf.Tensor]],
     ) -> list[list[tf.Tensor]]:
         statistic, numbers = self._recipe.statistic, points.numbers
         weights = tf.where(numbers < 0, 0.0, self._recipe.weights(points))
         done = tf.cast(tf.maximum(numbers[0], 0), tf.float32) / tf.cast(points.total, tf.float32)
 
         def updated(output: tf.Tensor | None, statistics: list[list[tf.Tensor]]) -> Any:
-            gradients = forward.gradients(output)
+            gradients = self._of_points(forward, rows, points, forward.gradients(output))
             return [
                 parts
                 if gradient is None
-                else statistic.update(
-                    parts, _by_point(tf.cast(gradient, tf.float32), tf.size(numbers)), weights, done
-                )
+                else statistic.update(parts, _by_point(gradient, tf.size(numbers)), weights, done)
                 for gradient, parts in zip(gradients, statistics, strict=True)
             ]
 
@@ -171,6 +173,32 @@ class PointLoop:
         types = tf.nest.map_structure(lambda _: tf.float32, statistics)
         elements = (self._settings.explained, statistics)
         return loops.for_each(lambda element: updated(*element), elements, types)
+
+    def _of_points(
+        self,
+        forward: ForwardPass,
+        rows: Sequence[tf.Tensor],
+        points: Points,
+        gradients: Sequence[tf.Tensor | None],
+    ) -> list[tf.Tensor | None]:
+        """Return gradients in float32, as the recipe changes them at each point."""
+        view = self._question.view
+        found: list[tf.Tensor | None] = []
+        for position, gradient in enumerate(gradients):
+            if gradient is None:
+                found.append(None)
+                continue
+            gradient = tf.cast(gradient, tf.float32)
+            if self._recipe.changes_gradients:
+                if view.wrt_layer is None:
+                    source = view.cast(position, rows[position])
+                else:
+                    source = forward.f.unmoved[position]
+                place = self._maker.source(position, rows)
+                source = tf.cast(source, tf.float32)
+                gradient = self._recipe.of_point(gradient, source, points, place)
+            found.append(gradient)
+        return found
 
     def _with_shapes(self, state: _State) -> _State:
         """Return a state whose tensors have the shapes that the loop forgets."""

@@ -82,6 +82,8 @@ class Settings(NamedTuple):
         The points are those from `begin` up to, and not, `points`.
     scored
         The points whose scores are asked for.
+    nodes
+        `PointsRecipe.nodes`.
     scale
         What the score is multiplied by before it is differentiated.
     rows
@@ -94,6 +96,7 @@ class Settings(NamedTuple):
     begin: Any
     points: Any
     scored: Any
+    nodes: Any
     scale: Any
     rows: Any
 
@@ -101,19 +104,21 @@ class Settings(NamedTuple):
     def of(cls, question: Question, request: Request) -> Settings:
         """Return those of a call, for its first sample."""
         recipe, layout = question.recipe, request.layout
-        points = 1
+        points, nodes, needed = 1, np.zeros((2, 0)), 0
         scored: tuple[int, ...] = (-1,)
         if isinstance(recipe, PointsRecipe):
-            points, scored = recipe.points, recipe.scored
+            points, nodes, scored = recipe.points, recipe.nodes, recipe.scored_of(layout)
+            needed = len(scored) if request.with_gaps or recipe.judges_details else 0
         skeleton = question.view.arrangement_of_maps(layout.for_user)
         return cls(
             outputs=[] if request.outputs is None else [np.zeros(0, np.int32)],
             own=recipe.own_settings(skeleton, question.nb_sources(layout)),
             first=np.int64(0),
-            # The sample itself is one point more, unless it is among the others.
-            begin=np.int32(-1 if request.with_scores and scored[0] < 0 else 0),
+            # Those that are scored are points more, unless they are among the others.
+            begin=np.int32(min((0, *scored[: max(needed, request.with_scores)]))),
             points=np.int32(points),
             scored=np.asarray(scored, np.int32),
+            nodes=nodes.astype(np.float32),
             scale=np.float32(1),
             rows=np.int32(1),
         )
@@ -126,7 +131,10 @@ class Settings(NamedTuple):
     @property
     def specs(self) -> list[tf.TensorSpec]:
         """The shapes and dtypes of `flat`."""
-        any_number = self._replace(outputs=[tf.TensorSpec([None], tf.int32) for _ in self.outputs])
+        any_number = self._replace(
+            outputs=[tf.TensorSpec([None], tf.int32) for _ in self.outputs],
+            nodes=tf.TensorSpec([2, None], tf.float32),
+        )
         return [
             value if isinstance(value, tf.TensorSpec) else tf.TensorSpec(value.shape, value.dtype)
             for value in any_number.flat

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._data.structures import Skeleton
+from xplique_sal._data.structures import Layout, Skeleton
 from xplique_sal._engine.statistics import Mean, Statistic
 
 
@@ -116,12 +116,19 @@ class Points(NamedTuple):
         How many points of each sample there are in all.
     samples
         The number n of samples. Tensors hold P·n rows, point by point.
+    nodes
+        `PointsRecipe.nodes`.
     """
 
     numbers: tf.Tensor
     total: tf.Tensor
     first: tf.Tensor
     samples: tf.Tensor
+    nodes: tf.Tensor
+
+    def of_nodes(self, row: int) -> tf.Tensor:
+        """Return what a row of the nodes says of each point (P,); anything of those below 0."""
+        return tf.gather(self.nodes[row], tf.maximum(self.numbers, 0))
 
     def per_row(self, values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
         """Return a value for each point (P,) in a shape that broadcasts to the rows of `like`."""
@@ -137,7 +144,8 @@ class PointsRecipe(Recipe, abc.ABC):
     points
         How many points of each sample count.
     scored
-        The numbers of the points whose scores are asked for; the first is the sample itself.
+        The numbers of the points whose scores are asked for; the first is the sample itself. Those
+        below 0 are no points that count.
     statistic
         What is kept of the gradients.
     """
@@ -146,9 +154,23 @@ class PointsRecipe(Recipe, abc.ABC):
     #: finite there.
     elsewhere: ClassVar[tuple[str, str]] = ("at other points", "take a method without them.")
 
+    #: Whether `details` are looked at in every call, for which all of `scored` are needed.
+    judges_details: ClassVar[bool] = False
+    #: Whether `of_point` does something.
+    changes_gradients: ClassVar[bool] = False
+
     points: int
     scored: tuple[int, ...] = (-1,)
     statistic: Statistic = Mean()
+
+    @property
+    def nodes(self) -> np.ndarray:
+        """Numbers of each point that are given to the compiled function, (2, points) or (2, 0)."""
+        return np.zeros((2, 0))
+
+    def scored_of(self, layout: Layout) -> tuple[int, ...]:
+        """Return `scored` for samples of a layout."""
+        return self.scored
 
     @abc.abstractmethod
     def at(self, source: tf.Tensor, points: Points, place: Source) -> tf.Tensor:
@@ -159,10 +181,29 @@ class PointsRecipe(Recipe, abc.ABC):
         source
             The source, once for each point: (P·n, ...), point by point. Of a floating type.
         points
-            Which points; a number below 0 is the sample itself, which counts for nothing.
+            Which points; a number below 0 is one of `scored` that counts for nothing: −1 is the
+            sample itself.
         place
             Which source it is.
         """
+
+    def of_point(
+        self, gradient: tf.Tensor, source: tf.Tensor, points: Points, place: Source
+    ) -> tf.Tensor:
+        """Return what the statistic is taken of, if `changes_gradients`.
+
+        Parameters
+        ----------
+        gradient
+            ∂g/∂source at some points, (P·n, ...), in float32.
+        source
+            As in `at`.
+        points
+            Which points.
+        place
+            Which source it is.
+        """
+        return gradient
 
     def weights(self, points: Points) -> tf.Tensor:
         """Return the share of some points in the mean, (P,); of all points it adds up to 1."""
@@ -171,4 +212,4 @@ class PointsRecipe(Recipe, abc.ABC):
     @property
     def key(self) -> tuple[Any, ...]:
         """A hashable value, equal for recipes of which the same is traced."""
-        return (type(self), type(self.statistic), len(self.scored))
+        return (type(self), type(self.statistic))

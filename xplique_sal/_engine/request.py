@@ -30,6 +30,8 @@ class Request:
         Explain these outputs, or all, in place of the operator's score; ``None`` is the score.
     with_scores
         Whether the scores are asked for beside the maps.
+    with_gaps
+        Whether it is asked for how far the maps are from adding up.
     needed_batch
         The only batch size that the model takes: the one that it declares, or the one for which it
         was traced because it needs to know it; ``None`` if it takes any.
@@ -44,6 +46,7 @@ class Request:
     samples: Samples
     outputs: np.ndarray | Literal["all"] | None = None
     with_scores: bool = False
+    with_gaps: bool = False
     needed_batch: int | None = None
     rows_per_sample: int = 1
     chose_the_only_output: bool = False

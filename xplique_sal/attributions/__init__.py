@@ -4,6 +4,7 @@ from xplique_sal.attributions.deconvnet import DeconvNet
 from xplique_sal.attributions.grad_cam import GradCAM
 from xplique_sal.attributions.grad_cam_pp import GradCAMPP
 from xplique_sal.attributions.gradient_input import GradientInput
+from xplique_sal.attributions.gradient_shap import GradientShap
 from xplique_sal.attributions.guided_backprop import GuidedBackprop
 from xplique_sal.attributions.integrated_gradients import IntegratedGradients
 from xplique_sal.attributions.occlusion import Occlusion
@@ -18,6 +19,7 @@ __all__ = [
     "GradCAM",
     "GradCAMPP",
     "GradientInput",
+    "GradientShap",
     "GuidedBackprop",
     "IntegratedGradients",
     "Occlusion",

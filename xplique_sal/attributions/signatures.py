@@ -39,7 +39,8 @@ def described(cls: type, arguments: Mapping[str, Any]) -> str:
     """Return a call that makes an object like this one, of its model and what is no default."""
     shown = []
     for name, parameter in parameters_of(cls).items():
-        if name in arguments and parameter.default is parameter.empty:
+        is_positional = parameter.kind is not parameter.KEYWORD_ONLY
+        if name in arguments and parameter.default is parameter.empty and is_positional:
             shown.append(_brief(arguments[name]))
         elif name in arguments and _differs(arguments[name], parameter.default):
             shown.append(f"{name}={_brief(arguments[name])}")

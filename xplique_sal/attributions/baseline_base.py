@@ -1,0 +1,337 @@
+"""What the methods share that compare a sample with baselines: those, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal._data.samples import Samples
+from xplique_sal._data.structures import Skeleton, Structure, leaves
+from xplique_sal._engine.recipe import Source
+from xplique_sal._engine.request import Explained, Request
+from xplique_sal._models.invoke import call_with_autograph
+from xplique_sal._tracing.held import HeldCallable, weakly_referable
+from xplique_sal.attributions.base import WhiteBoxExplainer
+from xplique_sal.errors import InvalidParameterError
+
+#: In a batch of how many others a baseline function is tried.
+_NEIGHBOURS = 8
+#: What share of a map's mass may be missing before a warning.
+_GAP = 0.05
+#: How exact a difference of scores is, as a share of them.
+_ROUNDING = 1e-5
+
+
+class Baseline:
+    """The baseline of each sample: one for all, one each, or a function of them.
+
+    Parameters
+    ----------
+    name
+        Of the parameter that gives it.
+    value
+        What the user passed for it.
+    is_inner
+        Whether it takes the place of a layer's output, and not of an input.
+    """
+
+    def __init__(self, name: str, value: Any, is_inner: bool) -> None:
+        self.name, self.is_inner = name, is_inner
+        if callable(value):
+            self.value = weakly_referable(value)
+        else:
+            self.value = value
+            for part in leaves(value):
+                self._as_array(part)
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it is made of the samples by a function of the user's."""
+        return callable(self.value)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """A hashable value, equal for baselines of which the same is traced."""
+        held = HeldCallable(self.value) if self.is_function else None
+        return (type(self), held, self.is_inner)
+
+    def arrays(self, skeleton: Skeleton, count: int) -> list[np.ndarray]:
+        """Return that of each of so many sources, packed as `skeleton`; none of a function."""
+        value = self.value
+        if self.is_function:
+            return []
+        if count == 1 or not isinstance(value, (list, tuple, dict)):
+            return [self._as_array(value)] * count
+        given = leaves(value)
+        if len(given) != count:
+            raise InvalidParameterError(
+                f"a `{self.name}` for each of {count} inputs",
+                f"{len(given)}",
+                "Pack them as the inputs, or pass one number for all.",
+            )
+        by_position = dict(zip(leaves(skeleton), given, strict=True))
+        return [self._as_array(by_position[position]) for position in range(count)]
+
+    def of(
+        self, source: tf.Tensor, place: Source, own: Sequence[tf.Tensor], times: Any = 1
+    ) -> tf.Tensor:
+        """Return it in a shape that broadcasts to that of a source.
+
+        Parameters
+        ----------
+        source
+            It holds each sample so many `times`, all samples before the first comes again.
+        place
+            Which source it is.
+        own
+            `arrays`, as tensors.
+        """
+        if self.is_function:
+            baseline = self._computed(source)
+            self._check_shape(
+                baseline.shape[1:] if baseline.shape.rank else baseline.shape, source.shape[1:]
+            )
+            return baseline
+        baseline = own[place.position]
+        if self.is_inner or baseline.shape.rank != source.shape.rank:
+            self._check_shape(baseline.shape, source.shape[1:])
+            return baseline
+        self._check_shape(baseline.shape[1:], source.shape[1:])
+        rows = place.first + tf.range(tf.shape(source, tf.int64)[0] // tf.cast(times, tf.int64))
+        # Rows that only fill a batch of fixed size have no baseline of their own.
+        each = tf.gather(baseline, tf.minimum(rows, baseline.shape[0] - 1))
+        return tf.tile(each, [times, *[1] * (source.shape.rank - 1)])
+
+    def check(self, samples: Samples, cast: Callable[[int, Any], tf.Tensor]) -> None:
+        """Refuse what does not fit the samples of a call; `cast` makes tensors of an input."""
+        if self.is_inner:
+            return
+        if self.is_function:
+            for position, value in enumerate(samples.first()):
+                self._check_by_sample(cast(position, value))
+            return
+        specs = samples.layout.input_specs
+        for array, spec in zip(
+            self.arrays(samples.layout.for_user, len(specs)), specs, strict=True
+        ):
+            if spec.shape.rank is not None and array.ndim == spec.shape.rank + 1:
+                self._check_several(array, samples)
+
+    def _check_several(self, array: np.ndarray, samples: Samples) -> None:
+        """Refuse an array of baselines (N, ...) that are not those of the samples."""
+        count = samples.nb_expected
+        if len(array) != count:
+            raise InvalidParameterError(
+                f"a `{self.name}` for each of {count or 'a known number of'} samples, or one for "
+                "all",
+                f"the shape {array.shape}",
+                "Pass as many as samples, in their order; one of the shape of a sample; or a "
+                "function from samples to their baselines.",
+            )
+        if samples.changes_order:
+            raise InvalidParameterError(
+                f"a dataset in the order of a `{self.name}` for each sample",
+                "one that is shuffled anew at each pass",
+                "Shuffle once (reshuffle_each_iteration=False), or pass a function from samples to "
+                "their baselines.",
+            )
+
+    def _computed(self, source: tf.Tensor) -> tf.Tensor:
+        return tf.cast(call_with_autograph(self.value, source), tf.float32)
+
+    def _as_array(self, value: Any) -> np.ndarray:
+        try:
+            array = np.asarray(value, np.float32)
+        except (TypeError, ValueError):
+            array = np.full(1, np.nan, np.float32)
+        if not np.isfinite(array).all():
+            raise InvalidParameterError(
+                f"a `{self.name}` of finite numbers", repr(value), "Pass a number or an array."
+            )
+        return array
+
+    def _check_by_sample(self, x: tf.Tensor) -> None:
+        """Refuse a function that gives a sample another baseline in another batch, or another time.
+
+        A function that cannot be called outside of a trace is left to it.
+        """
+        if not x.dtype.is_floating:
+            return
+        others = [x + tf.cast(number, x.dtype) for number in range(1, _NEIGHBOURS)]
+        try:
+            alone, again, beside = (
+                np.asarray(self.value(batch), np.float32)
+                for batch in (x, x, tf.concat([x, *others], 0))
+            )
+            self._check_broadcast(alone, x)
+        except Exception:
+            return
+        found = [again, beside[:1] if beside.ndim >= x.shape.rank else beside]
+        error = 1e-5 * np.abs(alone).max(initial=0)
+        if any(
+            part.shape != alone.shape or not np.allclose(part, alone, 1e-4, error) for part in found
+        ):
+            raise InvalidParameterError(
+                f"a `{self.name}` function that makes the baseline of a sample of this sample "
+                "alone, the same each time",
+                "one whose result depends on the batch, or on chance",
+                "Compute what it needs of all samples before, and pass it as an array, such as "
+                "x.mean(axis=0); draw noise by `tf.random.stateless_normal` with a seed.",
+            )
+
+    def _check_broadcast(self, found: np.ndarray, x: tf.Tensor) -> None:
+        """Raise `ValueError` where what a function gave for one sample does not broadcast to it."""
+        np.broadcast_to(found, x.shape)
+
+    def _check_shape(self, baseline: tf.TensorShape, sample: tf.TensorShape) -> None:
+        fits = baseline.rank is not None and baseline.rank <= sample.rank
+        if fits:
+            pairs = zip(reversed(baseline.as_list()), reversed(sample.as_list()), strict=False)
+            fits = all(mine in (1, None) or theirs in (mine, None) for mine, theirs in pairs)
+        if not fits:
+            raise InvalidParameterError(
+                f"a `{self.name}` that broadcasts to the shape of a sample, {tuple(sample)}",
+                f"the shape {tuple(baseline)}",
+                "Pass a number, or an array of that shape.",
+            )
+
+
+class Baselines(Baseline):
+    """Several baselines, K for all samples or K for each, of which methods take the mean."""
+
+    def table(self, source: tf.Tensor, place: Source, own: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Return those of all samples as (K, ...), if they are no function.
+
+        Parameters
+        ----------
+        source
+            The samples, (n, ...).
+        place
+            Which source it is.
+        own
+            `arrays`, as tensors.
+        """
+        found, sample = own[place.position], source.shape[1:]
+        if found.shape.rank != source.shape.rank:
+            found = found[tf.newaxis]
+        self._check_shape(found.shape[1:], sample)
+        missing = source.shape.rank - found.shape.rank  # axes that broadcast
+        found = tf.reshape(found, [found.shape[0], *[1] * missing, *found.shape[1:]])
+        full = tf.concat([[found.shape[0]], tf.shape(source)[1:]], 0)
+        full = tf.broadcast_to(found, full)
+        return tf.ensure_shape(full, [found.shape[0], *sample])
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all samples have the same."""
+        return not self.is_function and not self.is_inner
+
+    def count(self, own: Sequence[np.ndarray], ranks: Sequence[int | None]) -> int:
+        """Return K, of arrays for samples of some ranks.
+
+        Raises
+        ------
+        InvalidParameterError
+            If inputs have different numbers of them.
+        """
+        several = {
+            len(array)
+            for array, rank in zip(own, ranks, strict=True)
+            if rank is not None and array.ndim == rank + 1
+        }
+        if len(several - {1}) > 1:
+            raise InvalidParameterError(
+                f"as many `{self.name}` for each input",
+                f"{sorted(several)}",
+                "The k-th baselines of all inputs are one baseline of the model.",
+            )
+        return max(several, default=1)
+
+    def _check_several(self, array: np.ndarray, samples: Samples) -> None:
+        if not len(array):
+            raise InvalidParameterError(
+                f"at least one of the `{self.name}`", "none", "Pass an array (K, ...)."
+            )
+
+    def _check_broadcast(self, found: np.ndarray, x: tf.Tensor) -> None:
+        if found.ndim <= x.shape.rank:
+            np.broadcast_to(found, x.shape)
+
+
+class CompleteExplainer(WhiteBoxExplainer):
+    """Base of the explainers whose maps add up to the change of the score from a baseline.
+
+    `_recipe.details` are the gap, Σ |attributions| and that change of each sample.
+    """
+
+    #: What a gap comes from, as the warning says it; ``None`` where there is no warning.
+    _cause: str | None = None
+
+    #: The baselines that a method was given.
+    _baseline: Baseline
+
+    def _request(
+        self, inputs: Structure, targets: Structure | None, endless: bool = False
+    ) -> Request:
+        request = super()._request(inputs, targets, endless)
+        self._baseline.check(request.samples, self.model.cast)
+        return request
+
+    def explain_with_gaps(
+        self, inputs: Structure, targets: Structure | None = None, *, verbose: int = 0
+    ) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        """Return the explanations, and how far they are from complete.
+
+        All come from the same run. The parameters and errors are those of `explain`.
+
+        Returns
+        -------
+        explanations
+            As of `explain`.
+        gaps
+            (N,), Σ attributions − change for each sample, before anything is modified or reduced.
+        changes
+            (N,), how much the score g changes from the baseline b to the sample, g(x) − g(b), to
+            compare them with; of several baselines the mean.
+        """
+        request = self._request(inputs, targets)
+        request.with_gaps = True
+        results = [*self._results(request, self._rows_at_once(request), verbose)]
+        maps, _ = self._joined(request, results)
+        details = np.concatenate([explained.details for _, explained in results])
+        gap, _, change = tf.unstack(tf.constant(details), axis=1)
+        return maps, gap, change
+
+    def _warn(self, explained: Explained) -> None:
+        super()._warn(explained)
+        if self._cause is None or explained.details is None or explained.rewiring is not None:
+            return  # with a backprop modifier, nothing is promised
+        gap, mass, change = explained.details.reshape(-1, 3).T
+        whole = np.maximum(mass, np.abs(change))
+        share = np.divide(np.abs(gap), whole, out=np.zeros_like(mass), where=whole > 0)
+        # What a difference of two scores in float32 cannot tell is no gap.
+        scores = np.asarray(explained.scores).reshape(-1)
+        is_rounding = np.abs(gap) <= _ROUNDING * (np.abs(scores) + np.abs(change))
+        if (worst := np.where(is_rounding, 0, share)).max() > _GAP:
+            sample = int(worst.argmax())
+            self._warn_once(
+                f"The attributions of some sample add up to {gap[sample] + change[sample]:.4g}, "
+                f"but its score changes by {change[sample]:.4g} from the baseline: {self._cause} "
+                "`explain_with_gaps` returns what is missing for each sample.",
+                "gap",
+            )
+
+
+def gap_details(attributions: Sequence[tf.Tensor], change: tf.Tensor) -> tf.Tensor:
+    """Return (gap, Σ |attributions|, change) of each sample, (n, 3), summed in full precision."""
+    total = tf.add_n([_sum(part) for part in attributions])
+    mass = tf.add_n([_sum(tf.abs(part)) for part in attributions])
+    change = tf.cast(change, total.dtype)
+    return tf.cast(tf.stack([total - change, mass, change], 1), tf.float32)
+
+
+def _sum(part: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(part, list(range(1, part.shape.rank)))
