@@ -43,7 +43,7 @@ ONLY = {
         "_models.traced",
         "_models.rules.rewiring",
     },
-    "tf.function": {"_tracing.programs", "_tracing.wrapping"},
+    "tf.function": {"_tracing.programs", "_tracing.substitutes", "_tracing.wrapping"},
     "tensorflow.python": {"_models.rules.rewiring"},
 }
 KERASES = {"keras", "tf_keras"}
@@ -266,7 +266,8 @@ PUBLIC = {
     ],
     "xplique_sal.metrics": [
         *("AverageDrop", "AverageGain", "AverageIncrease", "AverageStability", "Complexity"),
-        *("Deletion", "Insertion", "Localization", "MuFidelity", "SampleValues", "Sparseness"),
+        *("Deletion", "Insertion", "Localization", "ModelRandomization", "MuFidelity"),
+        *("SampleValues", "Sparseness"),
     ],
     "xplique_sal.operators": [
         *("ScoreFunction", "Tasks", "classification", "detection_score", "filter_activation"),

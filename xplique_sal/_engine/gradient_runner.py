@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import NamedTuple
 
 import numpy as np
@@ -140,7 +141,11 @@ class GradientRunner:
             return self._run(programs[number % share], settings, rows, batch.start + rows.first)
 
         pieces = enumerate(in_batches.split(arrays, at_once, request.needed_batch))
-        parts = [*(map if share == 1 else self._pool.map)(run, pieces)]
+        if share == 1:
+            parts = [run(piece) for piece in pieces]
+        else:  # each thread runs in the context of this one: what stands in for variables, say
+            calls = [(copy_context().run, run, piece) for piece in pieces]
+            parts = [*self._pool.map(lambda call: call[0](*call[1:]), calls)]
         zeros = [part.zero_sample for part in parts if part.zero_sample is not None]
         return Explained(
             maps=concatenate([part.maps for part in parts]),

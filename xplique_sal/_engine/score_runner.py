@@ -19,6 +19,7 @@ from xplique_sal._engine.request import Request
 from xplique_sal._engine.score_program import RecordedFunction, ScoreQuery, compiled, scores_of
 from xplique_sal._models.black_box import PlainFunction
 from xplique_sal._models.view import ModelView
+from xplique_sal._tracing import substitutes
 from xplique_sal._tracing.programs import Program, TraceFailed
 from xplique_sal.errors import InvalidModelError, InvalidOperatorError
 from xplique_sal.operators import ScoreFunction
@@ -123,6 +124,20 @@ class SettledScore:
             one.targets = np.full(self._batch.size, output)
             one.values = self.values[:, column]
             yield one
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """The variables that the score depends on, in the order in which the model reads them.
+
+        Raises
+        ------
+        InvalidModelError
+            If the model is one that is only called.
+        """
+        programs: list[Program] = [*self._request.programs.values()]
+        if not programs:
+            raise _not_substituted()
+        return programs[0].variables
 
     @property
     def seed(self) -> int:
@@ -291,6 +306,8 @@ class ScoreRunner:
         arrays: Sequence[Any],
         check: OutputCheck | None,
     ) -> list[np.ndarray]:
+        if substitutes.is_active():
+            raise _not_substituted()
         f, count = RecordedFunction(function), len(arrays[0])
         values: list[np.ndarray] = []
         size = 1 if self.one_by_one else self._bound.most or count
@@ -342,3 +359,11 @@ class ScoreRunner:
                 view, query, arrays, request.needed_batch, self._bound.most or len(arrays[0])
             )
         return request.programs[name]
+
+
+def _not_substituted() -> InvalidModelError:
+    return InvalidModelError(
+        "a model that TensorFlow runs, whose variables can be replaced",
+        "a function that is only called",
+        "Pass the model itself, or a function of TensorFlow operations.",
+    )

@@ -7,6 +7,7 @@ kept is the graph alone.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import threading
 import weakref
@@ -16,6 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from xplique_sal._tracing import substitutes
 from xplique_sal._tracing.fingerprint import Fingerprint, fingerprint_of
 from xplique_sal._tracing.held import HeldCallable
 from xplique_sal._tracing.restoring import (
@@ -57,10 +59,22 @@ class Program:
 
     def __call__(self, *tensors: Any) -> Any:
         """Run the graph on flat tensors and return what the Python function returned."""
+        function = self._substitutable if substitutes.is_active() else self._function
         if not self._state:
-            return self._function(*tensors)
+            return function(*tensors)
         with self._changing, values_restored(self._state):
-            return self._function(*tensors)
+            return function(*tensors)
+
+    @functools.cached_property
+    def _substitutable(self) -> substitutes.Substitutable:
+        return substitutes.Substitutable(self._function)
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """The variables that the result depends on, and that it leaves alone, as they are read."""
+        state = {id(variable.handle) for variable in self._state}
+        read = substitutes.read_by(self._function)
+        return [variable for variable in read if id(variable.handle) not in state]
 
 
 class _Programs:

@@ -8,6 +8,7 @@ from xplique_sal.metrics.complexity import Complexity
 from xplique_sal.metrics.deletion import Deletion
 from xplique_sal.metrics.insertion import Insertion
 from xplique_sal.metrics.localization import Localization
+from xplique_sal.metrics.model_randomization import ModelRandomization
 from xplique_sal.metrics.mu_fidelity import MuFidelity
 from xplique_sal.metrics.result import SampleValues
 from xplique_sal.metrics.sparseness import Sparseness
@@ -21,6 +22,7 @@ __all__ = [
     "Deletion",
     "Insertion",
     "Localization",
+    "ModelRandomization",
     "MuFidelity",
     "SampleValues",
     "Sparseness",

@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._data.structures import Labels, Operator, Structure, leaves, pack, skeleton_of
+from xplique_sal._data.structures import Operator, Structure
 from xplique_sal._parameters import integer, number, one_of
-from xplique_sal.errors import InvalidInputError, InvalidParameterError
-from xplique_sal.metrics.base import ScoreMetric, detailed
+from xplique_sal.errors import InvalidInputError
+from xplique_sal.metrics.base import ScoreMetric, checked_explainer, detailed
 from xplique_sal.metrics.measurement import Evaluation
-from xplique_sal.metrics.reading import finite_maps
 from xplique_sal.metrics.result import SampleValues
 
 #: The distances by name: of each row from another.
@@ -106,13 +105,7 @@ class AverageStability(ScoreMetric):
         InvalidInputError
             If a map is zero everywhere, so that nothing is relative to it.
         """
-        if not callable(explainer):
-            raise InvalidParameterError(
-                "an explainer, which is asked for the maps of neighbours",
-                type(explainer).__name__,
-                "Pass the explainer itself, not its maps.",
-            )
-        return detailed([self], [explainer])[0][0]
+        return detailed([self], [checked_explainer(explainer)])[0][0]
 
     def _of_batch(self, evaluation: Evaluation) -> Sequence[np.ndarray]:
         return [self._distances(evaluation, explainer) for explainer in evaluation.subjects]
@@ -120,10 +113,10 @@ class AverageStability(ScoreMetric):
     def _distances(self, evaluation: Evaluation, explainer: Any) -> np.ndarray:
         """Return the mean distances of an explainer's maps, (N,)."""
         size = len(evaluation.x)
-        own = _maps(explainer, evaluation, evaluation.x)
+        own = evaluation.explained(explainer, evaluation.x)
         total = np.zeros(size)
         for neighbours in self._neighbours(evaluation):
-            maps = _maps(explainer, evaluation, neighbours)
+            maps = evaluation.explained(explainer, neighbours)
             total += self._far(maps.reshape(-1, *own.shape), own).sum(axis=0)
         mean = total / self.nb_samples
         if not self.relative or callable(self.distance):
@@ -167,19 +160,3 @@ class AverageStability(ScoreMetric):
             noise = tf.stack(drawn, axis=1) * self.radius
             noise = noise if self.one_sided else 2 * noise - self.radius
             yield tf.reshape(x + tf.cast(noise, x.dtype), (-1, *shape))
-
-
-def _maps(explainer: Any, evaluation: Evaluation, x: tf.Tensor) -> np.ndarray:
-    """Return an explainer's maps of copies of the samples, which are asked what these are."""
-    targets = evaluation.score.targets
-    copies = len(x) // len(evaluation.x)
-    packed = pack(skeleton_of(evaluation.score.inputs), [x])
-    if targets is None:
-        return finite_maps(explainer(packed, None))
-    parts = [np.asarray(part) for part in leaves(targets)]
-    tiled = [np.tile(part, (copies, *[1] * (part.ndim - 1))) for part in parts]
-    targets = pack(skeleton_of(targets), tiled)
-    if isinstance(targets, Labels):  # of a dataset, which are not a user's targets
-        dataset = tf.data.Dataset.from_tensor_slices((packed, targets.values))
-        return finite_maps(explainer(dataset.batch(len(x)), None))
-    return finite_maps(explainer(packed, targets))

@@ -10,6 +10,7 @@ import numpy as np
 
 from xplique_sal._data.structures import Operator, Structure
 from xplique_sal.attributions.signatures import with_inherited_sections
+from xplique_sal.errors import InvalidParameterError
 from xplique_sal.metrics.measurement import Evaluation, Measurement, in_turn
 from xplique_sal.metrics.reading import finite_maps
 from xplique_sal.metrics.result import SampleValues
@@ -180,3 +181,20 @@ def detailed(metrics: Sequence[ScoreMetric], subjects: Sequence[Any]) -> list[li
     asked = in_turn([metric._of_batch for metric in metrics])
     found = iter(first._measurement(asked, subjects).found(first.inputs, first.targets))
     return [[metric._result(next(found)) for _ in subjects] for metric in metrics]
+
+
+def checked_explainer(explainer: Any) -> Any:
+    """Return an explainer, or a function from inputs and targets to maps.
+
+    Raises
+    ------
+    InvalidParameterError
+        If it is neither.
+    """
+    if not callable(explainer):
+        raise InvalidParameterError(
+            "an explainer, which is asked for further maps",
+            type(explainer).__name__,
+            "Pass the explainer itself, not its maps.",
+        )
+    return explainer

@@ -9,13 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from xplique_sal._data.samples import Batch
-from xplique_sal._data.structures import Operator, Structure, leaves
+from xplique_sal._data.structures import Labels, Operator, Structure, leaves, pack, skeleton_of
 from xplique_sal._engine.masks import Filling, with_hidden
 from xplique_sal._engine.request import Explained, Request
 from xplique_sal._engine.score_runner import SettledScore
 from xplique_sal.attributions.base import BlackBoxExplainer
 from xplique_sal.errors import InvalidInputError, InvalidParameterError
-from xplique_sal.metrics.reading import by_position, ranks_of, without_channels
+from xplique_sal.metrics.reading import by_position, finite_maps, ranks_of, without_channels
 
 
 class Baseline:
@@ -149,6 +149,24 @@ class Evaluation:
             return self.scores_where(lambda part: everything, 1, baseline)[0]
 
         return self.once(("baseline", baseline.key), hidden)
+
+    def explained(self, explainer: Any, x: tf.Tensor) -> np.ndarray:
+        """Return an explainer's maps of copies of the samples, (copies · N, ...).
+
+        What is explained of a copy is what is explained of its sample.
+        """
+        targets = self.score.targets
+        copies = len(x) // len(self.x)
+        packed = pack(skeleton_of(self.score.inputs), [x])
+        if targets is None:
+            return finite_maps(explainer(packed, None))
+        parts = [np.asarray(part) for part in leaves(targets)]
+        tiled = [np.tile(part, (copies, *[1] * (part.ndim - 1))) for part in parts]
+        targets = pack(skeleton_of(targets), tiled)
+        if isinstance(targets, Labels):  # of a dataset, which are not a user's targets
+            dataset = tf.data.Dataset.from_tensor_slices((packed, targets.values))
+            return finite_maps(explainer(dataset.batch(len(x)), None))
+        return finite_maps(explainer(packed, targets))
 
 
 #: Returns what is found of a batch: arrays (N, ...) with samples on the first axis.

@@ -1,0 +1,81 @@
+"""Other weights for a model, layer by layer, which stand beside its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from xplique_sal._tracing import keras_compat, layer_paths, reached
+from xplique_sal.errors import InvalidModelError
+
+#: The last part of the names of running statistics, which belong to the data and not to learning.
+_STATISTICS = frozenset({"moving_mean", "moving_variance", "mean", "variance"})
+
+
+class RandomLayer(NamedTuple):
+    """A layer of a model with weights that stand in for its own.
+
+    Attributes
+    ----------
+    path
+        The layer's path; the name of the variable where it is of no layer.
+    pairs
+        Its variables, each with what stands in for it.
+    """
+
+    path: str
+    pairs: list[tuple[tf.Variable, tf.Variable]]
+
+
+def randomized(model: Any, variables: Sequence[tf.Variable], seed: int) -> list[RandomLayer]:
+    """Return the layers of some variables with other weights, from the output to the input.
+
+    The entries of each variable are shuffled: which weight is where is lost, and how large weights
+    are is kept, so that activations neither vanish nor explode. Running statistics stay.
+
+    Parameters
+    ----------
+    model
+        The model.
+    variables
+        In the order in which it reads them.
+    seed
+        Of the order of entries.
+
+    Raises
+    ------
+    InvalidModelError
+        If none of the variables can be shuffled.
+    """
+    owners = _owners(model)
+    layers: dict[str, list[tuple[tf.Variable, tf.Variable]]] = {}
+    for number, variable in enumerate(variables):
+        size = int(np.prod(variable.shape))
+        name = variable.name.split("/")[-1].split(":")[0]
+        is_statistic = name in _STATISTICS and not variable.trainable
+        if size < 2 or not variable.dtype.is_floating or is_statistic:
+            continue
+        path = owners.get(id(variable.handle), variable.name)
+        order = np.random.default_rng([seed, number]).permutation(size)
+        shuffled = tf.reshape(tf.gather(tf.reshape(variable, [-1]), order), variable.shape)
+        other = tf.Variable(shuffled, trainable=False, dtype=variable.dtype)
+        layers.setdefault(path, []).append((variable, other))
+    if not layers:
+        raise InvalidModelError(
+            "a model that reads variables with weights",
+            f"one that reads {len(variables)} variables, and no weights among them",
+            "Constants that a function holds, or a graph without variables, can not be replaced.",
+        )
+    return [RandomLayer(path, pairs) for path, pairs in reversed(layers.items())]
+
+
+def _owners(model: Any) -> dict[int, str]:
+    """Return the path of the innermost layer of each variable, by the id of its handle."""
+    owners: dict[int, str] = {}
+    for layer in reached.all_layers_in(model):  # parents first
+        path = layer_paths.path_of(model, layer) or layer.name
+        owners.update({id(v.handle): path for v in keras_compat.variables(layer)})
+    return owners
