@@ -40,7 +40,7 @@ from xplique_sal._models.given import check_unmasked
 from xplique_sal._models.rules.rewiring import Rewiring
 from xplique_sal._models.view import ModelView, function_of
 from xplique_sal._parameters import one_of
-from xplique_sal._tracing import keras_compat
+from xplique_sal._tracing import keras_compat, substitutes
 from xplique_sal.attributions.signatures import described, parameters_of, with_inherited_sections
 from xplique_sal.errors import (
     InvalidInputError,
@@ -479,7 +479,8 @@ class BlackBoxExplainer(abc.ABC):
                 "and a map can show what lowers the other classes: pass logits=True, or name the "
                 "layer before it, to explain the score itself."
             )
-        if explained.zero_sample is not None:
+        # Of weights that are not the model's own it would be no news.
+        if explained.zero_sample is not None and not substitutes.is_active():
             self._warn_once(
                 "The gradient is zero everywhere, so that the map says nothing, for sample "
                 f"{explained.zero_sample} at least. A saturated softmax or sigmoid (pass "
