@@ -154,6 +154,26 @@ def test_what_is_sliced_by_labels_is_converted(keras):
     assert_maps(Saliency(model, batch_size=3).explain(Frame(), Y), expected(model))
 
 
+def test_columns_of_texts_are_converted_and_mixed_ones_are_refused(keras):
+    class Columns(Frame):
+        def __init__(self, *values):
+            self.values = np.array([values] * COUNT, object)
+
+        def __array__(self, dtype=None, copy=None):
+            return self.values
+
+    layers = keras.layers
+    city, numbers = layers.Input((1,), dtype="string", name="city"), layers.Input((3,), name="x")
+    known = layers.Embedding(4, 3)(layers.StringLookup(vocabulary=["a", "b"])(city))
+    outputs = layers.Dense(2)(layers.Concatenate()([layers.Flatten()(known), numbers]))
+    explainer = Saliency(keras.Model({"city": city, "x": numbers}, outputs))
+    texts = np.full((COUNT, 1), "b", object)
+    expected = explainer({"city": texts, "x": X}, 1)["x"]
+    np.testing.assert_array_equal(explainer({"city": Columns("b"), "x": X}, 1)["x"], expected)
+    with pytest.raises(InvalidInputError, match="are two inputs"):
+        explainer({"city": Columns("b", 1.0), "x": X}, 1)
+
+
 @pytest.mark.parametrize(
     "dtype",
     ["float16", "float64", "bfloat16", "bool", "int8", "int16", "int64", "uint8", "uint16"],

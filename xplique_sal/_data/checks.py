@@ -180,11 +180,12 @@ def as_array(value: Any, spec: InputSpec) -> Any:
         raise InvalidInputError(
             f"an array{where}", f"a {type(value).__name__} ({error})", "Convert it to an array."
         ) from error
-    if array.dtype == object:
+    if array.dtype == object and not all(isinstance(part, (str, bytes)) for part in array.flat):
         raise InvalidInputError(
-            f"an array of numbers{where}",
+            f"an array of numbers, or of texts{where}",
             f"a {type(value).__name__} that NumPy reads as objects",
-            "Give every sample the same shape, and numbers only.",
+            "Give every sample the same shape, and numbers only. Columns of numbers and columns of "
+            "texts are two inputs.",
         )
     return array
 

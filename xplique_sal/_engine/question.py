@@ -67,8 +67,8 @@ class Question:
 class Settings(NamedTuple):
     """What a program takes beside samples: arrays on the host, tensors while it is traced.
 
-    They are arguments, not constants, so that no other value needs another trace. Their order is
-    that of the fields, here and nowhere else.
+    They are arguments, not constants, so that no other value needs another trace. In which order
+    they are given is said here, by `flat` and `read`, and nowhere else.
 
     Attributes
     ----------
@@ -142,10 +142,14 @@ class Settings(NamedTuple):
 
     @property
     def flat(self) -> list[Any]:
-        """All of them, as a program takes them."""
-        outputs, own, *others = self
-        return [*outputs, *own, *others]
+        """All of them, as a program takes them: each tensor less is time less for each call."""
+        numbers = np.asarray([self.first, self.begin, self.points, self.rows], np.int64)
+        return [*self.outputs, *self.own, numbers, self.scored, self.scale]
 
     def read(self, flat: Sequence[tf.Tensor]) -> Settings:
         """Return the settings that a program was given flat."""
-        return tf.nest.pack_sequence_as(self, flat)
+        own = len(self.outputs)
+        *given, numbers, scored, scale = flat
+        first, *small = tf.unstack(numbers)
+        begin, points, rows = (tf.cast(number, tf.int32) for number in small)
+        return Settings(given[:own], given[own:], first, begin, points, scored, scale, rows)

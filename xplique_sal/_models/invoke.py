@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from xplique_sal._data.structures import InputSpec, ModelInputs, Structure, leaves
-from xplique_sal._tracing import keras_compat
+from xplique_sal._tracing import keras_compat, named
 from xplique_sal.errors import InvalidModelError
 
 
@@ -94,6 +94,8 @@ def inputs_of(model: Any, given: Structure = None) -> ModelInputs | None:
 
 def takes_several(layer: Any, given: Structure) -> bool:
     """Tell whether `given` are several arguments of a Keras model's call."""
+    if keras_compat.is_model(layer) and named.is_framework(type(layer).call):
+        return False  # of a model that Keras itself runs, they are one argument
     try:
         parameters = call_parameters(layer.call)
     except (TypeError, ValueError):

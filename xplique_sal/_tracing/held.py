@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from xplique_sal._tracing import named
 from xplique_sal._tracing.description import Description
 from xplique_sal._tracing.fingerprint import fingerprint_of
 
@@ -43,7 +44,10 @@ class HeldCallable:
         if self._key is not None:
             parts = [read for part in parts for read in part.traced_parts]
         for part in parts:
-            described.add_callable(part)
+            if named.is_constant(part):
+                described.identify(part)
+            else:
+                described.add_callable(part)
         self._described = described
         self._models = [fingerprint_of(model) for model in described.models]
         described.models.clear()

@@ -274,12 +274,13 @@ def _attribute(layer: Any, name: str) -> Any:
 
 def _fixed_batch(layer: Any, specs: tuple[InputSpec, ...]) -> int | None:
     sizes = {spec.shape[0] for spec in specs if spec.shape}
-    deferred = any(isinstance(layer, keras.Sequential) for keras in _kerases())
-    if deferred and not any(getattr(inner, "stateful", False) for inner in all_layers(layer)):
-        # A Sequential model without an input layer remembers the size of its first batch as if
-        # it could take no other.
-        return None
-    return sizes.pop() if len(sizes) == 1 else None
+    size = sizes.pop() if len(sizes) == 1 else None
+    if size is None or not any(isinstance(layer, keras.Sequential) for keras in _kerases()):
+        return size
+    # A Sequential model without an input layer remembers the size of its first batch as if it could
+    # take no other.
+    stateful = any(getattr(inner, "stateful", False) for inner in all_layers(layer))
+    return size if stateful else None
 
 
 def output_names(layer: Any) -> list[str]:

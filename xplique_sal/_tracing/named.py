@@ -73,6 +73,13 @@ def is_framework(owner: Any) -> bool:
     return package_of(owner) in _FRAMEWORKS
 
 
+def is_constant(value: Any) -> bool:
+    """Tell whether a value is a function of this package that closes over nothing."""
+    if not isinstance(value, types.FunctionType) or package_of(value) != _OWN:
+        return False
+    return getattr(value, "__wrapped__", value).__closure__ is None
+
+
 def is_opaque(owner: Any) -> bool:
     """Tell whether a function, or an object of a class, is told from others only by which it is."""
     return package_of(owner) in _OPAQUE
