@@ -120,7 +120,7 @@ class PointLoop:
     def _round(self, numbers: tf.Tensor, state: _State) -> _State:
         """Return the state after the points with these numbers."""
         settings, times = self._settings, tf.size(numbers)
-        points = Points(numbers, settings.points, settings.first, self._count, settings.nodes)
+        points = Points(numbers, settings.points, settings.first, self._count, settings.nodes[0])
         rows = self._arrays
         if self._fixed is None:
             rows = [_tiled(array, times) for array in rows]

@@ -83,7 +83,7 @@ class Settings(NamedTuple):
     scored
         The points whose scores are asked for.
     nodes
-        `PointsRecipe.nodes`.
+        `PointsRecipe.nodes`, by itself; empty where there are no points.
     scale
         What the score is multiplied by before it is differentiated.
     rows
@@ -96,7 +96,7 @@ class Settings(NamedTuple):
     begin: Any
     points: Any
     scored: Any
-    nodes: Any
+    nodes: Sequence[Any]
     scale: Any
     rows: Any
 
@@ -104,10 +104,11 @@ class Settings(NamedTuple):
     def of(cls, question: Question, request: Request) -> Settings:
         """Return those of a call, for its first sample."""
         recipe, layout = question.recipe, request.layout
-        points, nodes, needed = 1, np.zeros((2, 0)), 0
+        points, nodes, needed = 1, [], 0
         scored: tuple[int, ...] = (-1,)
         if isinstance(recipe, PointsRecipe):
-            points, nodes, scored = recipe.points, recipe.nodes, recipe.scored_of(layout)
+            points, scored = recipe.points, recipe.scored_of(layout)
+            nodes = [recipe.nodes.astype(np.float32)]
             needed = len(scored) if request.with_gaps or recipe.judges_details else 0
         skeleton = question.view.arrangement_of_maps(layout.for_user)
         return cls(
@@ -118,7 +119,7 @@ class Settings(NamedTuple):
             begin=np.int32(min((0, *scored[: max(needed, request.with_scores)]))),
             points=np.int32(points),
             scored=np.asarray(scored, np.int32),
-            nodes=nodes.astype(np.float32),
+            nodes=nodes,
             scale=np.float32(1),
             rows=np.int32(1),
         )
@@ -133,7 +134,7 @@ class Settings(NamedTuple):
         """The shapes and dtypes of `flat`."""
         any_number = self._replace(
             outputs=[tf.TensorSpec([None], tf.int32) for _ in self.outputs],
-            nodes=tf.TensorSpec([2, None], tf.float32),
+            nodes=[tf.TensorSpec([2, None], tf.float32) for _ in self.nodes],
         )
         return [
             value if isinstance(value, tf.TensorSpec) else tf.TensorSpec(value.shape, value.dtype)
@@ -144,12 +145,25 @@ class Settings(NamedTuple):
     def flat(self) -> list[Any]:
         """All of them, as a program takes them: each tensor less is time less for each call."""
         numbers = np.asarray([self.first, self.begin, self.points, self.rows], np.int64)
-        return [*self.outputs, *self.own, numbers, self.scored, self.scale]
+        return [*self.outputs, *self.own, *self.nodes, numbers, self.scored, self.scale]
 
     def read(self, flat: Sequence[tf.Tensor]) -> Settings:
         """Return the settings that a program was given flat."""
-        own = len(self.outputs)
-        *given, numbers, scored, scale = flat
-        first, *small = tf.unstack(numbers)
+        parts = iter(flat)
+        outputs, own, nodes = (
+            [next(parts) for _ in several] for several in (self.outputs, self.own, self.nodes)
+        )
+        first, *small = tf.unstack(next(parts))
         begin, points, rows = (tf.cast(number, tf.int32) for number in small)
-        return Settings(given[:own], given[own:], first, begin, points, scored, scale, rows)
+        scored, scale = parts
+        return Settings(
+            outputs=outputs,
+            own=own,
+            first=first,
+            begin=begin,
+            points=points,
+            scored=scored,
+            nodes=nodes,
+            scale=scale,
+            rows=rows,
+        )
