@@ -265,9 +265,9 @@ PUBLIC = {
         *("ActivationMaximization", "LPNorm", "Loss", "TotalVariation", "WeightedSum"),
     ],
     "xplique_sal.metrics": [
-        *("AverageDrop", "AverageGain", "AverageIncrease", "AverageStability", "Complexity"),
-        *("Deletion", "Insertion", "Localization", "ModelRandomization", "MuFidelity"),
-        *("SampleValues", "Sparseness"),
+        *("AverageDrop", "AverageGain", "AverageIncrease", "AverageStability", "Comparison"),
+        *("Complexity", "Cost", "Deletion", "Estimate", "Insertion", "Localization"),
+        *("ModelRandomization", "MuFidelity", "Row", "SampleValues", "Sparseness", "compare"),
     ],
     "xplique_sal.operators": [
         *("ScoreFunction", "Tasks", "classification", "detection_score", "filter_activation"),
@@ -276,7 +276,8 @@ PUBLIC = {
         "semantic_segmentation",
     ],
     "xplique_sal.plots": [
-        *("plot_attribution", "plot_attributions", "plot_feature_impact"),
+        *("plot_attribution", "plot_attributions", "plot_comparison", "plot_curves"),
+        "plot_feature_impact",
         *("plot_mean_feature_impact", "plot_timeseries_attributions"),
     ],
     "xplique_sal.segmentation": [

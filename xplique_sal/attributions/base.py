@@ -424,7 +424,8 @@ class BlackBoxExplainer(abc.ABC):
         for batch in samples.batches(request.needed_batch or size, merge):
             for part in self._bound.parts(request, batch):
                 explained = self._bound.within_memory(request, part, self._explain_batch)
-                self._warn(explained)
+                if not substitutes.is_active():  # else the weights are not the model's own
+                    self._warn(explained)
                 self._warn_of_the_only_output(request, explained)
                 done += part.size
                 if bar is not None:
@@ -479,8 +480,7 @@ class BlackBoxExplainer(abc.ABC):
                 "and a map can show what lowers the other classes: pass logits=True, or name the "
                 "layer before it, to explain the score itself."
             )
-        # Of weights that are not the model's own it would be no news.
-        if explained.zero_sample is not None and not substitutes.is_active():
+        if explained.zero_sample is not None:
             self._warn_once(
                 "The gradient is zero everywhere, so that the map says nothing, for sample "
                 f"{explained.zero_sample} at least. A saturated softmax or sigmoid (pass "

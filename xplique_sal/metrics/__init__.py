@@ -4,6 +4,8 @@ from xplique_sal.metrics.average_drop import AverageDrop
 from xplique_sal.metrics.average_gain import AverageGain
 from xplique_sal.metrics.average_increase import AverageIncrease
 from xplique_sal.metrics.average_stability import AverageStability
+from xplique_sal.metrics.compare import compare
+from xplique_sal.metrics.comparison import Comparison, Cost, Estimate, Row
 from xplique_sal.metrics.complexity import Complexity
 from xplique_sal.metrics.deletion import Deletion
 from xplique_sal.metrics.insertion import Insertion
@@ -18,12 +20,17 @@ __all__ = [
     "AverageGain",
     "AverageIncrease",
     "AverageStability",
+    "Comparison",
     "Complexity",
+    "Cost",
     "Deletion",
+    "Estimate",
     "Insertion",
     "Localization",
     "ModelRandomization",
     "MuFidelity",
+    "Row",
     "SampleValues",
     "Sparseness",
+    "compare",
 ]

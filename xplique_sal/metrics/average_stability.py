@@ -63,6 +63,7 @@ class AverageStability(ScoreMetric):
     """
 
     better: ClassVar[str] = "lower"
+    asks_explainer: ClassVar[bool] = True
 
     def __init__(
         self,

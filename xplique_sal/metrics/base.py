@@ -96,7 +96,14 @@ class ScoreMetric(Metric):
         If a parameter has a value that does not exist.
     InvalidOperatorError
         If `operator` is no operator.
+
+    Attributes
+    ----------
+    asks_explainer
+        Whether what is judged is an explainer, which is asked for further maps.
     """
+
+    asks_explainer: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -130,13 +137,6 @@ class ScoreMetric(Metric):
             output=self.output,
             logits=self.logits,
         )
-
-    @property
-    def _scored(self) -> tuple[Any, ...]:
-        """What tells whose scores these are: metrics that agree in it can share them."""
-        parts = (self.model, self.inputs, self.targets, self.operator)
-        settings = (self.output_layer, self.output, self.logits, self.batch_size)
-        return (*map(id, parts), *settings)
 
     def detailed_evaluate(self, explanations: Any) -> SampleValues:
         """Return the value of each sample, with its curve where the metric has one.

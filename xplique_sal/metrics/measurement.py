@@ -84,6 +84,13 @@ class Evaluation:
         self.x: tf.Tensor = flat[0]
         self.subjects = subjects
         self._shared: dict[Any, Any] = {}
+        self._first = start
+
+    def of(self, subjects: Sequence[Any]) -> Evaluation:
+        """Return the same with other subjects: maps of the batch alone, (N, ...), or explainers."""
+        other = Evaluation(self.score, self.start, self.channel_axis, subjects)
+        other._first = 0
+        return other
 
     def once(self, key: Any, compute: Callable[[], Any]) -> Any:
         """Return what `compute` returns, computed for the first who asks for that key."""
@@ -98,11 +105,11 @@ class Evaluation:
         """
         maps = self.subjects[subject]
         size = len(self.x)
-        if len(maps) < self.start + size:
+        if len(maps) < self._first + size:
             raise InvalidInputError(
                 "one map for each sample", f"{len(maps)} maps", "Pass the maps of these inputs."
             )
-        some = maps[self.start : self.start + size]
+        some = maps[self._first : self._first + size]
         some = by_position(some, tuple(self.x.shape[1:]), self.channel_axis)
         return without_channels(np.abs(some) if absolute else some, self.channel_axis)
 

@@ -62,6 +62,7 @@ class ModelRandomization(ScoreMetric):
     """
 
     better: ClassVar[str] = "lower"
+    asks_explainer: ClassVar[bool] = True
 
     def __init__(
         self,

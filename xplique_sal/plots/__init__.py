@@ -1,9 +1,10 @@
-"""Pictures of maps: of images, of time series and of tables.
+"""Pictures of maps, of images, of time series and of tables, and of what metrics say of them.
 
 They take arrays and tensors, from any method, and draw with matplotlib, which is imported when the
 first of them is called: ``pip install 'xplique-sal[plots]'``.
 """
 
+from xplique_sal.plots.comparison import plot_comparison, plot_curves
 from xplique_sal.plots.image import plot_attribution, plot_attributions
 from xplique_sal.plots.series import plot_timeseries_attributions
 from xplique_sal.plots.table import plot_feature_impact, plot_mean_feature_impact
@@ -11,6 +12,8 @@ from xplique_sal.plots.table import plot_feature_impact, plot_mean_feature_impac
 __all__ = [
     "plot_attribution",
     "plot_attributions",
+    "plot_comparison",
+    "plot_curves",
     "plot_feature_impact",
     "plot_mean_feature_impact",
     "plot_timeseries_attributions",
