@@ -18,6 +18,7 @@ from xplique_sal import (
 from xplique_sal._tracing.programs import forget
 from xplique_sal._versions import versions
 from xplique_sal.attributions import (
+    LRP,
     DeconvNet,
     GradCAM,
     GradCAMPP,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "LRP",
     "DeconvNet",
     "GradCAM",
     "GradCAMPP",

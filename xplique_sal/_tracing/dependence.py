@@ -38,6 +38,10 @@ class Dependence:
             self._read(tensor.graph)  # it has grown
         return _key(tensor) in self._dependent
 
+    def knows(self, graph: Any) -> bool:
+        """Tell whether it was found out what calls a graph, and with what."""
+        return id(graph) in self._graphs
+
     def ops(self, graph: Any) -> list[tf.Operation]:
         """Return all operations of a graph that depend on a source, and of its loops' bodies."""
         self._read(graph)

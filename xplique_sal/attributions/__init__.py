@@ -7,6 +7,7 @@ from xplique_sal.attributions.gradient_input import GradientInput
 from xplique_sal.attributions.gradient_shap import GradientShap
 from xplique_sal.attributions.guided_backprop import GuidedBackprop
 from xplique_sal.attributions.integrated_gradients import IntegratedGradients
+from xplique_sal.attributions.lrp import LRP
 from xplique_sal.attributions.occlusion import Occlusion
 from xplique_sal.attributions.rise import Rise
 from xplique_sal.attributions.saliency import Saliency
@@ -15,6 +16,7 @@ from xplique_sal.attributions.square_grad import SquareGrad
 from xplique_sal.attributions.vargrad import VarGrad
 
 __all__ = [
+    "LRP",
     "DeconvNet",
     "GradCAM",
     "GradCAMPP",

@@ -14,7 +14,7 @@ from xplique_sal._engine.recipe import Source
 from xplique_sal._engine.request import Explained, Request
 from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._tracing.held import HeldCallable, weakly_referable
-from xplique_sal.attributions.base import WhiteBoxExplainer
+from xplique_sal.attributions.gap_base import GapExplainer
 from xplique_sal.errors import InvalidParameterError
 
 #: In a batch of how many others a baseline function is tried.
@@ -261,7 +261,7 @@ class Baselines(Baseline):
             np.broadcast_to(found, x.shape)
 
 
-class CompleteExplainer(WhiteBoxExplainer):
+class CompleteExplainer(GapExplainer):
     """Base of the explainers whose maps add up to the change of the score from a baseline.
 
     `_recipe.details` are the gap, Σ |attributions| and that change of each sample.
@@ -279,31 +279,6 @@ class CompleteExplainer(WhiteBoxExplainer):
         request = super()._request(inputs, targets, endless)
         self._baseline.check(request.samples, self.model.cast)
         return request
-
-    def explain_with_gaps(
-        self, inputs: Structure, targets: Structure | None = None, *, verbose: int = 0
-    ) -> tuple[Any, tf.Tensor, tf.Tensor]:
-        """Return the explanations, and how far they are from complete.
-
-        All come from the same run. The parameters and errors are those of `explain`.
-
-        Returns
-        -------
-        explanations
-            As of `explain`.
-        gaps
-            (N,), Σ attributions − change for each sample, before anything is modified or reduced.
-        changes
-            (N,), how much the score g changes from the baseline b to the sample, g(x) − g(b), to
-            compare them with; of several baselines the mean.
-        """
-        request = self._request(inputs, targets)
-        request.with_gaps = True
-        results = [*self._results(request, self._rows_at_once(request), verbose)]
-        maps, _ = self._joined(request, results)
-        details = np.concatenate([explained.details for _, explained in results])
-        gap, _, change = tf.unstack(tf.constant(details), axis=1)
-        return maps, gap, change
 
     def _warn(self, explained: Explained) -> None:
         super()._warn(explained)
@@ -323,15 +298,3 @@ class CompleteExplainer(WhiteBoxExplainer):
                 "`explain_with_gaps` returns what is missing for each sample.",
                 "gap",
             )
-
-
-def gap_details(attributions: Sequence[tf.Tensor], change: tf.Tensor) -> tf.Tensor:
-    """Return (gap, Σ |attributions|, change) of each sample, (n, 3), summed in full precision."""
-    total = tf.add_n([_sum(part) for part in attributions])
-    mass = tf.add_n([_sum(tf.abs(part)) for part in attributions])
-    change = tf.cast(change, total.dtype)
-    return tf.cast(tf.stack([total - change, mass, change], 1), tf.float32)
-
-
-def _sum(part: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(part, list(range(1, part.shape.rank)))

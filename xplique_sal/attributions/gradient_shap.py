@@ -12,7 +12,8 @@ from xplique_sal._data.structures import GradientModifier, Layout, Operator, Ske
 from xplique_sal._engine import noise as noises
 from xplique_sal._engine.recipe import Points, PointsRecipe, Source
 from xplique_sal._parameters import integer, number
-from xplique_sal.attributions.baseline_base import Baselines, CompleteExplainer, gap_details
+from xplique_sal.attributions.baseline_base import Baselines, CompleteExplainer
+from xplique_sal.attributions.gap_base import gap_details
 
 
 class _Expected(PointsRecipe):

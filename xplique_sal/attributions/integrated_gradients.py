@@ -11,7 +11,8 @@ import tensorflow as tf
 from xplique_sal._data.structures import GradientModifier, Operator, Skeleton, Structure
 from xplique_sal._engine.recipe import Points, PointsRecipe, Source
 from xplique_sal._parameters import integer, one_of
-from xplique_sal.attributions.baseline_base import Baseline, CompleteExplainer, gap_details
+from xplique_sal.attributions.baseline_base import Baseline, CompleteExplainer
+from xplique_sal.attributions.gap_base import gap_details
 
 #: The number of the point that is the sample, and of that which is the baseline, where neither is
 #: one of those that count.

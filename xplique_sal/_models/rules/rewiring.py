@@ -21,7 +21,7 @@ import tensorflow as tf
 from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._models.rules import coverage
 from xplique_sal._models.rules.rule_set import RuleSet, Step, Unit, gradients_of, named
-from xplique_sal._tracing import graphs, layer_paths, reached, wrapping
+from xplique_sal._tracing import graphs, keras_compat, layer_paths, reached, wrapping
 from xplique_sal._tracing.dependence import Dependence
 from xplique_sal.errors import NothingRewiredError
 
@@ -74,8 +74,13 @@ class Rewirer:
         self._exempt: set[tuple[int, str]] = set()
         self._paused = False
         self._layers: dict[tuple[int, str], Any] = {}
+        self._paths: dict[int, str] = {}
         self._model: Any = None
         self._dependence = Dependence([])
+        self._on_the_way: set[tuple[int, str]] = set()
+        self.order: list[tf.Operation] = []
+        self._graph: Any = None
+        self.kept: dict[str, Any] = {}
         self._cut: set[tuple[str, int]] = set()
         self.done: Rewiring | None = None
 
@@ -116,7 +121,7 @@ class Rewirer:
         return result
 
     def depends(self, tensor: tf.Tensor) -> bool:
-        """Tell whether a tensor depends on what is differentiated to."""
+        """Tell whether a tensor depends on what is differentiated to: a weight does not."""
         return self._dependence.reaches(tensor)
 
     def layer(self, op: tf.Operation) -> Any | None:
@@ -126,10 +131,39 @@ class Rewirer:
     def path(self, op: tf.Operation) -> str | None:
         """Return the path of that layer."""
         layer = self.layer(op)
-        return None if layer is None else layer_paths.path_of(self._model, layer) or layer.name
+        if layer is None:
+            return None
+        if id(layer) not in self._paths:
+            self._paths[id(layer)] = layer_paths.path_of(self._model, layer) or layer.name
+        return self._paths[id(layer)]
+
+    def is_normalization(self, op: tf.Operation) -> bool:
+        """Tell whether a batch normalisation made an operation."""
+        layer = self.layer(op)
+        return layer is not None and keras_compat.is_batch_normalization(layer)
+
+    def users(self, tensor: tf.Tensor) -> list[tf.Operation]:
+        """Return the operations on the way to the score that take a tensor."""
+        return [op for op in tensor.consumers() if _key(op) in self._on_the_way]
+
+    def derivative(self, op: tf.Operation, *gradients: Any) -> list[Any]:
+        """Return the derivative of any operation, in which none follows a rule."""
+        known = _ORIGINALS.get(op.type)
+        result = (known or _registry()[op.type]["type"])(op, *gradients)
+        return list(result) if isinstance(result, (list, tuple)) else [result]
+
+    def _follow(self, sources: Sequence[tf.Tensor], scores: tf.Tensor) -> None:
+        """Find out what lies between, once, before there are operations of the gradient."""
+        self.kept, self._graph = {}, scores.graph
+        self._dependence = Dependence(sources)
+        self.order = graphs.on_the_way(sources, scores)
+        inner = [op for op in self._dependence.ops(scores.graph) if op.graph is not scores.graph]
+        self._on_the_way = {_key(op) for op in [*self.order, *inner]}
 
     def _as_unit(self, layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         unit = self._rules.unit(layer, original, args, kwargs)
+        if not isinstance(unit, Unit):
+            return unit
         self._units[_key(unit.output.op)] = unit
         return unit.output
 
@@ -179,7 +213,8 @@ class Rewirer:
         if found.compiled:
             # Before anything is differentiated: the function would keep the rule for everybody.
             raise _unreached([found.compiled])
-        self._dependence = Dependence(sources)
+        if self._rules.needs_every_op:
+            self._follow(sources, scores)
         with _gradients_replaced(self._rules.rules, self._gradient):
             yield
         missing = self._missing(found.ruled)
@@ -206,6 +241,11 @@ class Rewirer:
         key = _key(forward)
         if self._paused or key in self._other_ops:
             return original(forward, *gradients)
+        if self._rules.needs_every_op and forward.graph is not self._graph:
+            if not self._dependence.knows(forward.graph):
+                raise _unreached([forward.name])
+            if not any(map(self.depends, forward.inputs)):
+                return original(forward, *gradients)  # a loop's gradient is that of weights too
         self._reached.add(key)
         if self._rules.is_exempt(forward):
             self._exempt.add(key)

@@ -15,7 +15,18 @@ from xplique_sal._tracing.held import HeldCallable, weakly_referable
 
 
 class Surroundings(Protocol):
-    """What is known of the model around an operation."""
+    """What is known of the model around an operation.
+
+    Attributes
+    ----------
+    order
+        The operations from the sources to the score, each after those that it needs.
+    kept
+        What rules find out of this trace, for the next of them.
+    """
+
+    order: list[tf.Operation]
+    kept: dict[str, Any]
 
     def depends(self, tensor: tf.Tensor) -> bool:
         """Tell whether a tensor depends on what is differentiated to: a weight does not."""
@@ -25,6 +36,15 @@ class Surroundings(Protocol):
 
     def path(self, op: tf.Operation) -> str | None:
         """Return the path of that layer."""
+
+    def is_normalization(self, op: tf.Operation) -> bool:
+        """Tell whether that layer is a batch normalisation of Keras."""
+
+    def users(self, tensor: tf.Tensor) -> list[tf.Operation]:
+        """Return the operations on the way to the score that take a tensor."""
+
+    def derivative(self, op: tf.Operation, *gradients: Any) -> list[Any]:
+        """Return the derivative of any operation, in which none follows a rule."""
 
 
 class Step(NamedTuple):
@@ -140,8 +160,8 @@ class RuleSet:
         """Tell whether a layer of Keras is one step of several operations."""
         return False
 
-    def unit(self, layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Unit:
-        """Run a layer that is one step."""
+    def unit(self, layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Run a layer that is one step; or by other operations, which have their own rules."""
         raise NotImplementedError
 
 

@@ -1,0 +1,1 @@
+"""Layer-wise relevance propagation: what the backward pass carries is relevance. Private."""
