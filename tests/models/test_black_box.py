@@ -328,6 +328,15 @@ def test_tflite_interpreters_take_any_number_of_samples(rng):
 
 
 @lite
+def test_a_tflite_interpreter_runs_once_for_each_batch(rng, monkeypatch):
+    interpreter, x = interpreter_of(small_model()), rng.normal(size=(5, 6, 6, 2)).astype("float32")
+    runs, invoke = [], interpreter.invoke
+    monkeypatch.setattr(interpreter, "invoke", lambda: runs.append(1) or invoke())
+    Occlusion(interpreter, patch_size=6, patch_stride=6)(x, 1)
+    assert len(runs) == 2  # the samples, and their one masked copy each
+
+
+@lite
 def test_a_tflite_model_of_a_fixed_batch(rng):
     model = small_model()
     x = rng.normal(size=(5, 6, 6, 2)).astype("float32")

@@ -129,20 +129,21 @@ class InterpreterFunction:
 
     @contextlib.contextmanager
     def _given_back(self, details: Sequence[Any]) -> Iterator[None]:
-        """Leave the interpreter as it was: the shapes and values of its inputs, and its output."""
-        values = None
+        """Leave the interpreter as it was: the shapes and values of its inputs, and its outputs."""
+        interpreter, values = self._interpreter, {}
+        kept = [*details, *interpreter.get_output_details()]
         with contextlib.suppress(ValueError):  # nothing was allocated yet
-            values = [self._interpreter.get_tensor(detail["index"]) for detail in details]
+            values = {part["index"]: interpreter.get_tensor(part["index"]) for part in kept}
         try:
             yield
         finally:
             for detail in details:
                 self._resize(detail, detail["shape"])
-            self._interpreter.allocate_tensors()
-            if values is not None:
-                for detail, value in zip(details, values, strict=True):
-                    self._interpreter.set_tensor(detail["index"], value)
-                self._interpreter.invoke()
+            interpreter.allocate_tensors()
+            for index, value in values.items():
+                view = interpreter.tensor(index)()
+                if view.shape == value.shape:  # an output may have a size of its own each time
+                    view[...] = value
 
 
 def _names_of_outputs(interpreter: Any) -> list[str]:
