@@ -239,16 +239,16 @@ def test_importing_the_package_imports_neither_a_keras_nor_what_draws():
 PUBLIC = {
     "xplique_sal": [
         *("DeconvNet", "GradCAM", "GradCAMPP", "GradientInput", "GradientShap", "GuidedBackprop"),
-        *("IntegratedGradients", "LRP", "Occlusion", "Rise", "Saliency", "SmoothGrad"),
-        "SquareGrad",
+        *("IntegratedGradients", "LRP", "LayerCAM", "Occlusion", "Rise", "Saliency"),
+        *("SmoothGrad", "SquareGrad"),
         *("Tasks", "VarGrad", "__version__", "attributions", "callbacks", "detection", "errors"),
         *("forget", "grad_modifiers", "localization", "losses", "metrics", "operators", "plots"),
         *("segmentation", "versions", "visualization"),
     ],
     "xplique_sal.attributions": [
         *("DeconvNet", "GradCAM", "GradCAMPP", "GradientInput", "GradientShap", "GuidedBackprop"),
-        *("IntegratedGradients", "LRP", "Occlusion", "Rise", "Saliency", "SmoothGrad"),
-        "SquareGrad",
+        *("IntegratedGradients", "LRP", "LayerCAM", "Occlusion", "Rise", "Saliency"),
+        *("SmoothGrad", "SquareGrad"),
         "VarGrad",
     ],
     "xplique_sal.attributions.base": ["BlackBoxExplainer", "WhiteBoxExplainer"],

@@ -8,7 +8,7 @@ import tensorflow as tf
 from reference import built_once
 
 from xplique_sal._tracing.programs import trace_count
-from xplique_sal.attributions import GradCAM, GradCAMPP
+from xplique_sal.attributions import GradCAM, GradCAMPP, LayerCAM
 from xplique_sal.attributions.feature_map_base import _resized
 from xplique_sal.errors import InvalidModelError, InvalidParameterError, LayerNotFoundError
 
@@ -21,10 +21,11 @@ def by_position(g, a):
     return (alpha * np.maximum(g, 0)).sum((1, 2), keepdims=True)
 
 
-#: What each method weighs channels by: of ∂g/∂A and A, (N, H, W, C).
+#: What each method weighs the values of A by: of ∂g/∂A and A, (N, H, W, C).
 WEIGHTS = {
     GradCAM: lambda g, a: g.mean((1, 2), keepdims=True),
     GradCAMPP: by_position,
+    LayerCAM: lambda g, a: np.maximum(g, 0),
 }
 every_method = pytest.mark.parametrize("method", WEIGHTS)
 

@@ -7,6 +7,7 @@ from xplique_sal.attributions.gradient_input import GradientInput
 from xplique_sal.attributions.gradient_shap import GradientShap
 from xplique_sal.attributions.guided_backprop import GuidedBackprop
 from xplique_sal.attributions.integrated_gradients import IntegratedGradients
+from xplique_sal.attributions.layer_cam import LayerCAM
 from xplique_sal.attributions.lrp import LRP
 from xplique_sal.attributions.occlusion import Occlusion
 from xplique_sal.attributions.rise import Rise
@@ -24,6 +25,7 @@ __all__ = [
     "GradientShap",
     "GuidedBackprop",
     "IntegratedGradients",
+    "LayerCAM",
     "Occlusion",
     "Rise",
     "Saliency",

@@ -149,7 +149,7 @@ class FeatureMapExplainer(WhiteBoxExplainer):
     @staticmethod
     @abc.abstractmethod
     def _weights(gradient: tf.Tensor, features: tf.Tensor, positions: Sequence[int]) -> tf.Tensor:
-        """Return the weight of each channel, with `positions` as axes of length one.
+        """Return the weight of each channel, in a shape that broadcasts to the features.
 
         Parameters
         ----------
