@@ -278,8 +278,18 @@ def test_baselines_of_another_shape(keras, rng, baseline):
         IntegratedGradients(network(keras), baseline_value=baseline).explain(x, 1)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 64])
-@pytest.mark.parametrize("form", ["array", "dataset", "batches", "fixed batch"])
+@pytest.mark.parametrize(
+    ("form", "batch_size"),
+    [
+        ("array", 1),
+        ("array", 2),
+        ("array", 64),
+        ("dataset", 2),
+        ("batches", 2),  # of three
+        ("fixed batch", 2),
+        ("fixed batch", 64),
+    ],
+)
 def test_a_baseline_for_each_sample(keras, rng, form, batch_size):
     """Each goes with its own sample, in batches of any size, padded ones too."""
     static = 2 if form == "fixed batch" else None
@@ -341,8 +351,18 @@ def test_a_baseline_that_depends_on_the_batch_or_on_chance_is_refused(keras, rng
         explainer.explain(x, 1)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 64])
-@pytest.mark.parametrize("kind", ["of each sample", "one for all", "a number", "stateless noise"])
+@pytest.mark.parametrize(
+    ("kind", "batch_size"),
+    [
+        ("of each sample", 1),
+        ("of each sample", 2),
+        ("of each sample", 64),
+        ("one for all", 2),
+        ("a number", 2),
+        ("stateless noise", 1),
+        ("stateless noise", 2),
+    ],
+)
 def test_maps_of_baseline_functions_do_not_depend_on_the_batch(keras, rng, kind, batch_size):
     baseline = {
         "of each sample": lambda x: tf.reduce_mean(x, 1, keepdims=True),

@@ -317,7 +317,7 @@ def test_two_outputs_in_a_dict(keras, rng):
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN", "Conv1D", "Attention"])
 def test_time_series(keras, rng, kind):
-    inputs = keras.layers.Input((6, 2))
+    inputs = keras.layers.Input((4, 2))
     if kind == "Conv1D":
         hidden = keras.layers.GlobalMaxPooling1D()(keras.layers.Conv1D(4, 3)(inputs))
     elif kind == "Attention":
@@ -326,7 +326,7 @@ def test_time_series(keras, rng, kind):
     else:
         hidden = getattr(keras.layers, kind)(4)(inputs)
     model = keras.Model(inputs, keras.layers.Dense(3)(hidden))
-    x = images(rng, 6, 2)
+    x = images(rng, 4, 2)
     assert_close(Saliency(model)(x, CLASSES), saliency(class_score(model, CLASSES), x))
     several = Saliency(model).explain_outputs(x)
     for output in range(3):

@@ -90,7 +90,7 @@ def maps(model, x, y, **options):
 
 
 def assert_same(model, x, y, **options):
-    """The folded map and score are those of a plain tape, and of the unfolded explainer."""
+    """The folded map and score are those of the unfolded explainer."""
     folded, score = maps(model, x, y, **options)
     unfolded, unfolded_score = maps(model, x, y, fold_batch_norm=False, **options)
     assert np.abs(unfolded).max() > 1e-3
@@ -124,8 +124,11 @@ def test_map_is_the_same(keras, rng, kind):
     model = randomised(chain(keras, *EVERY[kind](keras, norm)), rng)
     x = rng.normal(size=(5, *SHAPE)).astype("float32")
     y = [0, 1, 2, 1, 0]
-    folded = assert_same(model, x, y)
-    expected = reference.gradient(reference.class_score(model, y), x)
+    score = reference.class_score(model, y)
+    folded, scores = maps(model, x, y)
+    np.testing.assert_allclose(scores, score(tf.constant(x)), rtol=1e-4, atol=1e-5)
+    expected = reference.gradient(score, x)
+    assert np.abs(expected).max() > 1e-3
     np.testing.assert_allclose(folded, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
@@ -372,8 +375,11 @@ def passing(x, y, g):
 
 
 @pytest.mark.filterwarnings("ignore:The backprop modifier acted")
-@pytest.mark.parametrize("sides", [1, ((1, 0), (1, 0)), ((0, 1), (1, 1))], ids=str)
-@pytest.mark.parametrize("multiplier", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("sides", "multiplier"),
+    [(1, 0), (1, 1), (((1, 0), (1, 0)), 0), (((1, 0), (1, 0)), 2), (((0, 1), (1, 1)), 1)],
+    ids=str,
+)
 def test_a_padded_grouped_convolution_under_a_rule(keras, rng, sides, multiplier):
     assert_rule_and_plain_agree(randomised(grouped(keras, sides, 2, multiplier), rng), rng)
 
@@ -387,9 +393,7 @@ def test_grouped_convolutions_of_series_and_volumes_under_a_rule(keras, rng, ran
 def assert_rule_and_plain_agree(model, rng):
     x = rng.normal(size=(3, *model.inputs[0].shape[1:])).astype("float32")
     expected = reference.gradient(reference.class_score(model, [1, 1, 1]), x)
-    for options in ({}, {"backprop_modifier": passing}):
-        for fold in (True, False):
-            actual, _ = maps(model, x, 1, fold_batch_norm=fold, **options)
-            np.testing.assert_allclose(
-                actual, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max()
-            )
+    rule = {"backprop_modifier": passing}
+    for options in ({}, rule, {"fold_batch_norm": False, **rule}):
+        actual, _ = maps(model, x, 1, **options)
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
