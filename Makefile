@@ -99,7 +99,7 @@ notebooks-update: $(VENV)/.installed-dev ## execute every notebook and keep its 
 check: format-check lint types test test-docs docs notebooks ## everything above that must hold before a commit
 
 clean: ## remove what the other targets made, except the environments
-	rm -rf site dist build demo.png class_visualisation.png localisation.png regression.png segmentation.png detection.png callback.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf site dist build demo.png class_visualisation.png localisation.png regression.png segmentation.png detection.png metrics.png callback.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-all: clean ## remove the environments too

@@ -8,6 +8,7 @@ localisation`` and the folder ``docs`` on ``PYTHONPATH``:
 - ``regression``: what increases, decreases and maintains a steering angle?
 - ``segmentation``: why does the blank end of a plate belong to the class of its digit?
 - ``detection``: do maps of a detected box lie in the box, and those of its class on what tells it?
+- ``metrics``: which explainer can be believed, by what each metric says?
 - ``callback``: what does a network look at, epoch by epoch, while it learns?
 
 Each is a module with a function ``run(keras, seed, output)``, as that of `xplique_sal.demo`, the
@@ -27,6 +28,7 @@ NAMES = (
     "regression",
     "segmentation",
     "detection",
+    "metrics",
     "callback",
 )
 

@@ -1,10 +1,12 @@
 """What the demos of the guide promise, on both Kerases; `test_demo` has that of the package."""
 
+import importlib
+
 import numpy as np
 import pytest
 
 import demos
-from demos import detection, plates, regression, segmentation
+from demos import detection, metrics, plates, regression, segmentation
 
 
 def figures(what, keras, tmp_path, capsys, seed):
@@ -66,6 +68,22 @@ def test_a_detection_is_explained_by_the_plate_and_its_class_by_the_digit(keras,
     assert found["class_digit_trained"] > 1.3 * found["detection_digit_trained"]
     assert found["class_digit_trained"] > 1.3 * found["class_digit_untrained"]
     assert f"{found['class_digit_trained']:.3f}" in printed
+
+
+@pytest.mark.parametrize("name", ["tf_keras", "keras"])
+def test_random_weights_tell_gradients_from_guided_backpropagation(
+    name, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(metrics, "NB_IMAGES", 40)
+    chosen = {key: metrics.EXPLAINERS[key] for key in ("Saliency", "GuidedBackprop")}
+    keras = importlib.import_module(name)
+    found = metrics.run(keras, 1, tmp_path / "metrics.png", chosen)
+    alike = {key: found[f"{key} random weights"] for key in chosen}
+    assert alike["Saliency"] < 0.5 < alike["GuidedBackprop"] - 0.05
+    for key in chosen:
+        assert found[f"{key} Deletion"] < found["random map Deletion"] - 0.1
+        assert found[f"{key} on the digit"] > found["random weights on the digit"] + 0.1
+    assert f"{found['Saliency µFidelity']:.3f}" in capsys.readouterr().out
 
 
 def test_plates_are_what_their_boxes_and_digits_say():
