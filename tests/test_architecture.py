@@ -26,7 +26,7 @@ FLOORS = [
     {"operators", "grad_modifiers", "losses"},
     {"_engine"},
     {"attributions"},
-    {"visualization", "callbacks", "metrics"},
+    {"visualization", "callbacks", "metrics", "quantus"},
     {""},  # the package's own `__init__`
     {"demo"},
 ]
@@ -243,7 +243,7 @@ PUBLIC = {
         *("SmoothGrad", "SquareGrad"),
         *("Tasks", "VarGrad", "__version__", "attributions", "callbacks", "detection", "errors"),
         *("forget", "grad_modifiers", "localization", "losses", "metrics", "operators", "plots"),
-        *("segmentation", "versions", "visualization"),
+        *("quantus", "segmentation", "versions", "visualization"),
     ],
     "xplique_sal.attributions": [
         *("DeconvNet", "GradCAM", "GradCAMPP", "GradientInput", "GradientShap", "GuidedBackprop"),
@@ -282,6 +282,7 @@ PUBLIC = {
         "plot_feature_impact",
         *("plot_mean_feature_impact", "plot_timeseries_attributions"),
     ],
+    "xplique_sal.quantus": ["explain_func"],
     "xplique_sal.segmentation": [
         *("class_zone", "common_border", "connected_zone", "separate_zones", "zone_border"),
     ],

@@ -37,7 +37,7 @@ from xplique_sal.attributions import (
 from xplique_sal.operators import Tasks
 
 if TYPE_CHECKING:
-    from xplique_sal import callbacks, detection, metrics, plots, segmentation
+    from xplique_sal import callbacks, detection, metrics, plots, quantus, segmentation
 
 __version__ = "0.1.0"
 
@@ -70,13 +70,14 @@ __all__ = [
     "metrics",
     "operators",
     "plots",
+    "quantus",
     "segmentation",
     "versions",
     "visualization",
 ]
 
 #: Subpackages that are imported when they are first used.
-_LAZY = frozenset({"callbacks", "detection", "metrics", "plots", "segmentation"})
+_LAZY = frozenset({"callbacks", "detection", "metrics", "plots", "quantus", "segmentation"})
 
 
 def __getattr__(name: str) -> Any:
