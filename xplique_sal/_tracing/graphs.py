@@ -115,7 +115,7 @@ def cuts(source: tf.Tensor, output: tf.Tensor) -> set[tf.Operation]:
 
 def gradient_inputs(op: tf.Operation) -> list[tf.Tensor]:
     """Return the inputs of an op to which a gradient flows."""
-    if op.type == "StopGradient":
+    if op.type in ("StopGradient", "ZerosLike", "OnesLike"):
         return []
     return [
         tensor for tensor in op.inputs if tensor.dtype.is_floating or tensor.dtype == tf.variant

@@ -60,9 +60,14 @@ class LRP(GapExplainer):
     relevance along: `explain_with_gaps` tells what is missing. What only scales or shifts the
     input before anything is computed of it takes none.
 
+    Layer normalisation passes nothing through its standard deviation. In LSTM, GRU and other
+    recurrent cells the gates get nothing; words have the relevance of the output of their embedding
+    (`wrt_layer`). With ``rule="attention"`` each of two activations that are multiplied, or two
+    matrices of them, takes half, and a softmax s of x hands on x·(R − s·ΣR), which need not add up.
+
     A step that no rule covers is `NothingRewiredError` that names it: a product of two activations
-    of which none is a gate, as in attention, without ``rule="attention"``; layer normalisation in
-    one operation. LSTM and GRU layers that run in a loop are not covered yet.
+    of which none is a gate, without ``rule="attention"``; a sum along an axis that keeps its parts;
+    what is inside a SavedModel.
 
     The method is patented (EP3271863B1, US12061966B2). Whoever means to use it commercially should
     look into what that means for them.

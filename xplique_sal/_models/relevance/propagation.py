@@ -23,6 +23,7 @@ from xplique_sal._models.relevance.reading import (
 from xplique_sal._models.relevance.rules import RULES, stabilised
 from xplique_sal._models.rules import operations
 from xplique_sal._models.rules.rule_set import RuleSet, Step
+from xplique_sal._tracing import keras_compat
 from xplique_sal.errors import NothingRewiredError
 
 
@@ -53,6 +54,7 @@ class Relevance(RuleSet):
             (operations.SOFTMAXES, self._softmax),
             (operations.MAXIMA, _maximum),
             ({"FusedBatchNormV3"}, _normalized),
+            ({"SquaredDifference"}, _unknown),
         ):
             rules |= dict.fromkeys(names, rule)
         super().__init__(rules, kept=operations.MOVES | operations.CALLS)
@@ -70,6 +72,25 @@ class Relevance(RuleSet):
             return tf.identity(y), lambda g: g * y
 
         return explained(output)
+
+    def is_unit(self, layer: Any) -> bool:
+        """Tell whether a layer is a layer normalisation, which some run by one operation."""
+        return keras_compat.is_own(layer, "LayerNormalization")
+
+    def unit(self, layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Return (x − mean)/σ·γ + β, where no gradient goes through σ: Achtibat et al., eq. 9."""
+        x = keras_compat.inputs_of_call(layer, args, kwargs)
+        if getattr(layer, "rms_scaling", False) or x.dtype.size < 4 or x.shape.rank is None:
+            return original(*args, **kwargs)
+        given = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
+        axes = [axis % x.shape.rank for axis in given]
+        shape = [size if axis in axes else 1 for axis, size in enumerate(x.shape)]
+        centred = x - tf.reduce_mean(x, axes, keepdims=True)
+        variance = tf.reduce_mean(tf.square(tf.stop_gradient(centred)), axes, keepdims=True)
+        y = centred * tf.math.rsqrt(variance + layer.epsilon)
+        if layer.scale:
+            y *= tf.reshape(tf.convert_to_tensor(layer.gamma), shape)
+        return y + tf.reshape(tf.convert_to_tensor(layer.beta), shape) if layer.center else y
 
     def _product_and_sum(self, step: Step) -> list[Any]:
         if is_linear(step.op, step.around):
@@ -111,6 +132,11 @@ def uncovered(step: Step, expected: str) -> NothingRewiredError:
     return NothingRewiredError(
         f"a rule for every operation on the way: {expected}", step.name, Relevance.remedy
     )
+
+
+def _unknown(step: Step) -> Any:
+    """Refuse what is met as a part of something larger, behind a gate or a scale."""
+    raise uncovered(step, "linear steps, activations, sums, gates and maxima")
 
 
 def _passed(step: Step) -> list[Any]:

@@ -63,11 +63,14 @@ def between(
     left: dict[str, None] = {}
     refused = compiled = None
     uncovered: tf.Operation | None = None
+    dependent: set[str] | None = None
     known = graphs.library(graph, ops)
     if rules.kept is not None:
         inner = [op for op in Dependence(sources).ops(graph) if op.graph is not graph]
         loose = [op for op in inner if op.type not in rules.rules and not rules.keeps(op.type)]
         uncovered = loose[0] if loose else None
+        # A loop counts its steps, too: only what depends on a source is asked.
+        dependent = {op.name for op in inner}
     for op in ops:
         if op.type in rules.rules:
             ruled.append(op.name)
@@ -78,7 +81,8 @@ def between(
             left[rules.left(op) or ""] = None
         for name in graphs.functions_called(op.node_def):
             for node, function in graphs.nodes(known, name, op.type):
-                if node.op in rules.rules:
+                counts = dependent is None or function is not None or node.name in dependent
+                if node.op in rules.rules and counts:
                     ruled.append(node.name)
                     compiled = compiled or function
                 left[rules.left(node) or ""] = None

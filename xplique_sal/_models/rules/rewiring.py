@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -206,7 +206,7 @@ class Rewirer:
             )
         if found.uncovered is not None:
             raise NothingRewiredError(
-                f"a rule for every operation on the way: {', '.join(sorted(self._rules.rules))}",
+                f"a rule for every operation on the way: {_some(self._rules.rules)}",
                 named(found.uncovered, self),
                 self._rules.remedy,
             )
@@ -315,6 +315,12 @@ def _unreached(names: Sequence[str]) -> NothingRewiredError:
         "It is inside a compiled function (a SavedModel is one) or a custom gradient, whose own "
         "gradient counts. Explain the Keras model that it was made from.",
     )
+
+
+def _some(types: Collection[str]) -> str:
+    """Return types of operations as a list, which does not get too long."""
+    names = sorted(types)
+    return ", ".join(names if len(names) < 9 else [*names[:8], f"and {len(names) - 8} others"])
 
 
 def _key(op: tf.Operation) -> tuple[int, str]:
