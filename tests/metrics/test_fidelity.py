@@ -1,6 +1,8 @@
 """Deletion, insertion, average drop, increase and gain: slow twins, bounds and errors."""
 
 import itertools
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from xplique_sal._engine.passes import counted
 from xplique_sal._tracing.programs import trace_count
 from xplique_sal.errors import InvalidInputError, InvalidModelError, InvalidParameterError
 from xplique_sal.metrics import AverageDrop, AverageGain, AverageIncrease, Deletion, Insertion
+from xplique_sal.metrics.base import ScoreMetric
+from xplique_sal.metrics.measurement import Baseline
 
 SHAPES = {"table": (6,), "series": (5, 3), "image": (6, 7, 3), "volume": (4, 3, 5, 2)}
 every_kind = pytest.mark.parametrize("kind", SHAPES)
@@ -254,6 +258,17 @@ def test_what_can_not_be_judged_is_refused_before_anything_is_computed(rng):
     two = Deletion(lambda pair: f(pair[0]), [x, x], y)
     with pytest.raises(InvalidInputError, match="one input"):
         two(np.ones((5, 6)))
+
+
+def test_the_smallest_metric_of_the_page_for_contributors(rng):
+    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text("utf-8")
+    code = next(block for block in text.split("```text\n") if block.startswith("class Loss("))
+    names = {"ScoreMetric": ScoreMetric, "Baseline": Baseline, "ClassVar": ClassVar}
+    exec(code.split("```")[0], names)
+    f, weights = linear(rng, (6,))
+    x, y, maps = samples(rng, (6,))
+    found = names["Loss"](f, x, y).detailed_evaluate(maps).values
+    assert_close(found, (weights[y] * x * (maps > 0)).sum(axis=1))
 
 
 def test_every_metric_of_scores_takes_what_the_contract_says():

@@ -64,7 +64,8 @@ def compare(
 
     Every sample is read once, and its score computed once, for all explainers and metrics; what
     metrics and maps can share is computed once, too. Without targets, every explainer is asked for
-    the largest output of the model.
+    the largest output of the model. Explainers are asked batch by batch: what one draws from a seed
+    for the first sample of a batch is what it draws for the first of any.
 
     Parameters
     ----------
