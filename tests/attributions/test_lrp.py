@@ -242,6 +242,18 @@ def signal_layer(model):
     return name
 
 
+@pytest.mark.filterwarnings("ignore:The map of some sample adds up")
+@pytest.mark.parametrize("activation", ["hard_sigmoid", "tanh", "softplus"])
+def test_activations_pass_relevance(keras, rng, activation):
+    layers = keras.layers
+    model = keras.Sequential([layers.Input((4,)), layers.Dense(3, activation=activation)])
+    drawn(model, rng)
+    x, (kernel, bias) = rng.normal(size=(2, 4)).astype("float32"), model.get_weights()
+    share = np.asarray(model(x)) / (x @ kernel + bias)
+    found = LRP(model, rule="zero").explain(x, np.ones((2, 3), "float32"))
+    np.testing.assert_allclose(found, x * (share @ kernel.T), rtol=1e-3, atol=1e-4)
+
+
 def test_a_product_of_two_activations_is_named(keras, rng):
     layers = keras.layers
     inputs = layers.Input((4,))

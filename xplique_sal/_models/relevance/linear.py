@@ -202,9 +202,15 @@ class Tail:
             tensor = op.outputs[0]
 
     def _is_affine(self, op: tf.Operation, tensor: tf.Tensor) -> bool:
-        """Tell whether an op with a constant is of the same layer, or of a normalisation."""
-        layer, around = self._around.layer(op), self._around
-        belongs = layer is around.layer(self._op) or around.is_normalization(op)
+        """Tell whether an op with a constant is the layer's own bias, or of a normalisation.
+
+        More that a layer does to its output is an activation.
+        """
+        around = self._around
+        belongs = around.is_normalization(op)
+        if not belongs and op.type in _ADDS and around.layer(op) is around.layer(self._op):
+            numbers = [given for given in op.inputs if given.shape.rank == 0]
+            belongs = not numbers and not any(each.type in _ADDS for each in self.ops)
         is_turned = op.type == "Sub" and op.inputs[0] is not tensor
         same_shape = op.outputs[0].shape.is_compatible_with(tensor.shape)
         return belongs and same_shape and not is_turned and len(active_inputs(op, around)) == 1

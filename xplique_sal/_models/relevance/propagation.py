@@ -18,6 +18,7 @@ from xplique_sal._models.relevance.reading import (
     active_inputs,
     gate_rank,
     is_linear,
+    is_part_of_an_activation,
     prepares_input,
 )
 from xplique_sal._models.relevance.rules import RULES, stabilised
@@ -163,14 +164,14 @@ def _mean(step: Step) -> Any:
 def _sum(step: Step) -> list[Any]:
     """Share relevance in proportion to the summands.
 
-    A bias has had its share at the linear step that it belongs to, and what prepares an input has
-    none. What any other constant adds vanishes there, as that of a bias does.
+    A bias has had its share at the linear step that it belongs to; what prepares an input, or is a
+    number of an activation, has none. What any other constant adds vanishes, as a bias's share.
     """
     (relevance,), (y,) = step.gradients, step.outputs
     active, around = active_inputs(step.op, step.around), step.around
     if len(active) == 1:
-        belongs = belongs_to_a_linear_step(step.op, around)
-        if belongs or prepares_input(step.op, around):
+        passes = (belongs_to_a_linear_step, prepares_input, is_part_of_an_activation)
+        if any(passes_all(step.op, around) for passes_all in passes):
             return _to(step, active[0], relevance)
     share = relevance / stabilised(y)
     plain = step.plain(share)

@@ -103,12 +103,20 @@ def prepares_input(op: tf.Operation, around: Surroundings) -> bool:
     return sum(size != 1 for size in sizes) <= 1
 
 
+def is_part_of_an_activation(op: tf.Operation, around: Surroundings) -> bool:
+    """Tell whether what is added is one number for all values, as in a hard sigmoid."""
+    constants = [tensor for tensor in op.inputs if not around.depends(tensor)]
+    is_number = all(tensor.shape.num_elements() == 1 for tensor in constants)
+    return is_number and not around.is_normalization(op)
+
+
 def gate_rank(tensor: tf.Tensor, around: Surroundings) -> int:
     """Return how much a factor is a gate: 0 if it is none.
 
     What is bounded, up to constants, is a gate for what is not; a sigmoid is one for a tanh. What
     is divided by a standard deviation is multiplied by its inverse: a gate for anything.
     """
+    limits = set()
     while True:
         op = tensor.op
         if op.type in ("Rsqrt", "Reciprocal"):
@@ -120,7 +128,11 @@ def gate_rank(tensor: tf.Tensor, around: Surroundings) -> int:
         active = active_inputs(op, around)
         if op.type in ("Relu6", "ClipByValue") and op.inputs[0].op.type in SUMS:
             return 2  # a hard sigmoid
-        passed = op.type in MOVES | SUMS or op.type in ("Mul", "RealDiv", "Neg")
+        if op.type in ("Maximum", "Minimum"):
+            limits.add(op.type)
+        if len(limits) == 2:
+            return 2
+        passed = op.type in MOVES | SUMS | limits or op.type in ("Mul", "RealDiv", "Neg")
         if not passed or len(active) != 1:
             return 0
         tensor = op.inputs[active[0]]
