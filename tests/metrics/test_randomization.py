@@ -134,18 +134,20 @@ def test_functions_and_modules_of_variables(rng):
             super().__init__()
             self.weights = tf.Variable(rng.normal(size=(6, 3)).astype("float32"), name="weights")
             self.scale = tf.Variable(2.0)
+            self.shift = tf.Variable(np.arange(3.0, dtype="float32"), name="scope/shift")
 
         def __call__(self, x):
-            return tf.matmul(x, self.weights) * self.scale
+            return tf.matmul(x, self.weights) * self.scale + self.shift
 
     model = Linear()
     x = rng.normal(size=(4, 6)).astype("float32")
     metric = ModelRandomization(model, x, 1)
     found = metric.detailed_evaluate(Saliency(model, grad_modifier=None))
-    assert metric.layers() == ["weights:0"]
-    own, other = (w.numpy()[:, 1] for w in metric._layers[0].pairs[0])
+    assert metric.layers() == ["scope", "weights:0"]
+    own, other = (w.numpy()[:, 1] for w in metric._layers[1].pairs[0])
     ranks = np.argsort(np.argsort(own)), np.argsort(np.argsort(other))
-    np.testing.assert_allclose(found.values, np.corrcoef(*ranks)[0, 1], atol=1e-6)
+    np.testing.assert_allclose(found.curves[:, 1], 1)  # a shift has no gradient
+    np.testing.assert_allclose(found.curves[:, 2], np.corrcoef(*ranks)[0, 1], atol=1e-6)
     assert ModelRandomization(lambda x: model(x), x, 1)(Saliency(lambda x: model(x))) < 1
 
 

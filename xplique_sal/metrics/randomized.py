@@ -21,7 +21,7 @@ class RandomLayer(NamedTuple):
     Attributes
     ----------
     path
-        The layer's path; the name of the variable where it is of no layer.
+        The layer's path; of a variable of no layer, the scope of its name, or its name.
     pairs
         Its variables, each with what stands in for it.
     """
@@ -58,7 +58,8 @@ def randomized(model: Any, variables: Sequence[tf.Variable], seed: int) -> list[
         is_statistic = name in _STATISTICS and not variable.trainable
         if size < 2 or not variable.dtype.is_floating or is_statistic:
             continue
-        path = owners.get(id(variable.handle), variable.name)
+        scope = variable.name.rpartition("/")[0]  # of a graph that was saved: its layer's name
+        path = owners.get(id(variable.handle)) or scope or variable.name
         order = np.random.default_rng([seed, number]).permutation(size)
         shuffled = tf.reshape(tf.gather(tf.reshape(variable, [-1]), order), variable.shape)
         other = tf.Variable(shuffled, trainable=False, dtype=variable.dtype)
