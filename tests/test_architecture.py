@@ -238,17 +238,17 @@ def test_importing_the_package_imports_neither_a_keras_nor_what_draws():
 #: All that a user may import: the modules without an underscore, and their names.
 PUBLIC = {
     "xplique_sal": [
-        *("DeconvNet", "GradCAM", "GradCAMPP", "GradientInput", "GradientShap", "GuidedBackprop"),
-        *("IntegratedGradients", "LRP", "LayerCAM", "Occlusion", "Rise", "Saliency"),
-        *("SmoothGrad", "SquareGrad"),
+        *("DeconvNet", "DeepLift", "GradCAM", "GradCAMPP", "GradientInput", "GradientShap"),
+        *("GuidedBackprop", "IntegratedGradients", "LRP", "LayerCAM", "Occlusion", "Rise"),
+        *("Saliency", "SmoothGrad", "SquareGrad"),
         *("Tasks", "VarGrad", "__version__", "attributions", "callbacks", "detection", "errors"),
         *("forget", "grad_modifiers", "localization", "losses", "metrics", "operators", "plots"),
         *("quantus", "segmentation", "versions", "visualization"),
     ],
     "xplique_sal.attributions": [
-        *("DeconvNet", "GradCAM", "GradCAMPP", "GradientInput", "GradientShap", "GuidedBackprop"),
-        *("IntegratedGradients", "LRP", "LayerCAM", "Occlusion", "Rise", "Saliency"),
-        *("SmoothGrad", "SquareGrad"),
+        *("DeconvNet", "DeepLift", "GradCAM", "GradCAMPP", "GradientInput", "GradientShap"),
+        *("GuidedBackprop", "IntegratedGradients", "LRP", "LayerCAM", "Occlusion", "Rise"),
+        *("Saliency", "SmoothGrad", "SquareGrad"),
         "VarGrad",
     ],
     "xplique_sal.attributions.base": ["BlackBoxExplainer", "WhiteBoxExplainer"],

@@ -20,6 +20,7 @@ from xplique_sal._versions import versions
 from xplique_sal.attributions import (
     LRP,
     DeconvNet,
+    DeepLift,
     GradCAM,
     GradCAMPP,
     GradientInput,
@@ -44,6 +45,7 @@ __version__ = "0.1.0"
 __all__ = [
     "LRP",
     "DeconvNet",
+    "DeepLift",
     "GradCAM",
     "GradCAMPP",
     "GradientInput",

@@ -119,6 +119,11 @@ NOISE = {**WHITE_BOX, "reducer": "mean", "nb_samples": 50, "noise": 0.2}
             {**WHITE_BOX, "reducer": "sum"},
             {"baselines": REQUIRED, "nb_samples": 50, "noise": 0.0, "seed": None},
         ),
+        (
+            "DeepLift",
+            {**WHITE_BOX, "reducer": "sum"},
+            {"baseline_value": 0.0, "max_pooling": "exact"},
+        ),
         ("GradCAM", CAM, {"interpolation": "bicubic", "relu": True}),
         ("GradCAMPP", CAM, {"interpolation": "bicubic", "relu": True}),
         ("LayerCAM", CAM, {"interpolation": "bicubic", "relu": True}),
@@ -131,6 +136,8 @@ def test_parameters_of_the_gradient_methods(name, positional, own):
     inherited = parameters(WhiteBoxExplainer, inspect.Parameter.KEYWORD_ONLY)
     if "conv_layer" in positional:  # which is what it differentiates to, and no gradient is shown
         del inherited["wrt_layer"], inherited["grad_modifier"]
+    if name == "DeepLift":  # which has its own rules
+        del inherited["backprop_modifier"]
     assert parameters(method, inspect.Parameter.KEYWORD_ONLY) == {**inherited, **own}
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from xplique_sal._data.outputs import check_labels_of_layer, per_output
 from xplique_sal._data.structures import Layout
 from xplique_sal._engine.complaints import checked_scores, no_gradient
+from xplique_sal._engine.paired_rows import PairedRows
 from xplique_sal._engine.question import Question, Settings
 from xplique_sal._models.invoke import with_autograph
 from xplique_sal._models.rules.rewiring import Rewiring
@@ -66,6 +67,8 @@ class ForwardPass:
         Inputs and targets.
     at
         Called with the position and the value of each source; what it returns takes its place.
+    shown
+        Which rows are samples and which are their baselines, if there are any.
 
     Attributes
     ----------
@@ -95,12 +98,13 @@ class ForwardPass:
         settings: Settings,
         arrays: Sequence[tf.Tensor],
         at: Callable[[int, tf.Tensor], tf.Tensor] | None = None,
+        shown: PairedRows | None = None,
     ) -> None:
         self._view, self._settings = question.view, settings
         count = len(layout.input_specs)
         inputs = self._view.cast_all(arrays[:count])
         several = settings.explained is not None
-        with tf.GradientTape(persistent=several, watch_accessed_variables=False) as tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
             self.f = f = TracedModel(self._view, tape, at)
             if self._view.wrt_layer is None:
                 if at is not None:
@@ -109,10 +113,20 @@ class ForwardPass:
             x, y = layout.packed([*inputs, *arrays[count:]])
             if several:
                 scores, is_scalar = per_output(f(x), f.channel_axis), False
+                scores = scores if shown is None else shown.of_outputs(scores)
             else:
                 try:
-                    scores = with_autograph()(question.score.function, f, x, y)
+                    call, operator = with_autograph(), question.score.function
+                    with f.scoring():
+                        if shown is None:
+                            scores = call(operator, f, x, y)
+                        else:
+                            scores = shown.of_operator(call, operator, f, x, y)
                     scores, is_scalar = checked_scores(scores, inputs[0].shape[0])
+                    if shown is not None and shown.is_scalar:
+                        is_scalar = True
+                        if f.rewirer is not None:  # one number has no rows to be compared
+                            f.rewirer.reaches_scores = False
                 except Exception as error:
                     check_labels(f, y)
                     raise TraceFailed(f.output_shape, f.channel_axis) from error
@@ -189,3 +203,14 @@ def largest_outputs(
     if output.shape.rank is None or output.shape.rank > 2:
         return None
     return tf.argmax(per_output(output, f.channel_axis), -1)
+
+
+def sources_of(view: ModelView, layout: Layout, arrays: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Return what is differentiated to, of some samples."""
+    inputs = view.cast_all(arrays[: len(layout.input_specs)])
+    if view.wrt_layer is None:
+        return inputs
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        f = TracedModel(view, tape)
+        f(layout._replace(for_targets=None).packed(inputs)[0])
+    return f.wrt

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from xplique_sal._engine.finish import MapMaker
 from xplique_sal._engine.forward_pass import Facts, ForwardPass
+from xplique_sal._engine.pairs import PairedPass, PairsRecipe
 from xplique_sal._engine.point_loop import PointLoop
 from xplique_sal._engine.question import Question, Settings
 from xplique_sal._engine.recipe import PointsRecipe
@@ -53,6 +54,8 @@ class GradientProgram:
             here = settings._replace(first=settings.first + tf.cast(first, tf.int64))
             if isinstance(question.recipe, PointsRecipe):
                 return PointLoop(question, layout, here, arrays).explain()
+            if isinstance(question.recipe, PairsRecipe):
+                return PairedPass(question, layout, here, arrays).explain()
             forward, maker = ForwardPass(question, layout, here, arrays), MapMaker(question, here)
             with forward.differentiated():
                 if here.explained is None:

@@ -189,6 +189,10 @@ class TracedModel:
         """The static shape of the last f(x)."""
         return tf.TensorShape(None) if self.explained is None else self.explained.shape
 
+    def scoring(self) -> contextlib.AbstractContextManager[None]:
+        """Run an operator in this block."""
+        return contextlib.nullcontext() if self.rewirer is None else self.rewirer.scoring()
+
     @contextlib.contextmanager
     def backward(self, sources: Sequence[tf.Tensor], scores: tf.Tensor) -> Iterator[None]:
         """Differentiate `scores` to `sources` in this block, under the backprop modifier if any."""

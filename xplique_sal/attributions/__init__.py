@@ -1,6 +1,7 @@
 """The explainers."""
 
 from xplique_sal.attributions.deconvnet import DeconvNet
+from xplique_sal.attributions.deep_lift import DeepLift
 from xplique_sal.attributions.grad_cam import GradCAM
 from xplique_sal.attributions.grad_cam_pp import GradCAMPP
 from xplique_sal.attributions.gradient_input import GradientInput
@@ -19,6 +20,7 @@ from xplique_sal.attributions.vargrad import VarGrad
 __all__ = [
     "LRP",
     "DeconvNet",
+    "DeepLift",
     "GradCAM",
     "GradCAMPP",
     "GradientInput",

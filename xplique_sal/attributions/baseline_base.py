@@ -229,6 +229,22 @@ class Baselines(Baseline):
         """Whether all samples have the same."""
         return not self.is_function and not self.is_inner
 
+    def of_each(self, source: tf.Tensor, place: Source, own: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Return those of each sample (n, ...), as (K, n, ...) in its precision."""
+        sample, rank = source.shape[1:], source.shape.rank
+        if not self.is_function:
+            found = self.table(source, place, own)[:, tf.newaxis]
+        else:
+            found = self._computed(source)
+            if found.shape.rank == rank + 1:
+                self._check_shape(found.shape[2:], sample)
+                found = tf.transpose(found, [1, 0, *range(2, rank + 1)])
+            else:
+                self._check_shape(found.shape[1:] if found.shape.rank else found.shape, sample)
+                found = found[tf.newaxis]
+        shape = tf.concat([tf.shape(found)[:1], tf.shape(source)], 0)
+        return tf.cast(tf.broadcast_to(found, shape), source.dtype)
+
     def count(self, own: Sequence[np.ndarray], ranks: Sequence[int | None]) -> int:
         """Return K, of arrays for samples of some ranks.
 
@@ -237,11 +253,20 @@ class Baselines(Baseline):
         InvalidParameterError
             If inputs have different numbers of them.
         """
+        return self._one_count([tf.TensorShape(array.shape) for array in own], ranks)
+
+    def _one_count(self, shapes: Sequence[tf.TensorShape], ranks: Sequence[int | None]) -> int:
         several = {
-            len(array)
-            for array, rank in zip(own, ranks, strict=True)
-            if rank is not None and array.ndim == rank + 1
+            shape[0]
+            for shape, rank in zip(shapes, ranks, strict=True)
+            if rank is not None and shape.rank == rank + 1
         }
+        if None in several:
+            raise InvalidParameterError(
+                f"a `{self.name}` function that always returns as many for each sample",
+                "a number that is known only when it is called",
+                "Return a tensor (n, K, ...) of which K is known: tf.ensure_shape.",
+            )
         if len(several - {1}) > 1:
             raise InvalidParameterError(
                 f"as many `{self.name}` for each input",
@@ -249,6 +274,16 @@ class Baselines(Baseline):
                 "The k-th baselines of all inputs are one baseline of the model.",
             )
         return max(several, default=1)
+
+    def count_of(self, own: Sequence[tf.Tensor], sources: Sequence[tf.Tensor]) -> int:
+        """Return K, of what is compared, while it is traced."""
+        if not self.is_function:
+            ranks = [source.shape.rank - 1 for source in sources]
+            return self._one_count([part.shape for part in own], ranks)
+        ranks = [source.shape.rank - 1 for source in sources if source.dtype.is_floating]
+        found = [self._computed(source) for source in sources if source.dtype.is_floating]
+        of_one = [part.shape[1:] for part in found]
+        return self._one_count(of_one, ranks)
 
     def _check_several(self, array: np.ndarray, samples: Samples) -> None:
         if not len(array):
@@ -273,6 +308,11 @@ class CompleteExplainer(GapExplainer):
     #: The baselines that a method was given.
     _baseline: Baseline
 
+    @property
+    def _follows_other_rules(self) -> bool:
+        """Whether the gradient is another one than what the method promises to add up."""
+        return self.backprop_modifier is not None
+
     def _request(
         self, inputs: Structure, targets: Structure | None, endless: bool = False
     ) -> Request:
@@ -282,8 +322,8 @@ class CompleteExplainer(GapExplainer):
 
     def _warn(self, explained: Explained) -> None:
         super()._warn(explained)
-        if self._cause is None or explained.details is None or explained.rewiring is not None:
-            return  # with a backprop modifier, nothing is promised
+        if self._cause is None or explained.details is None or self._follows_other_rules:
+            return
         gap, mass, change = explained.details.reshape(-1, 3).T
         whole = np.maximum(mass, np.abs(change))
         share = np.divide(np.abs(gap), whole, out=np.zeros_like(mass), where=whole > 0)

@@ -63,10 +63,12 @@ class Rewirer:
     ----------
     done
         What the rules did, once they have been at work.
+    reaches_scores
+        Whether the rules are followed between the model's output and the score.
     """
 
     def __init__(self, rules: RuleSet) -> None:
-        self._rules = rules
+        self._rules, self.reaches_scores = rules, rules.reaches_scores
         self._model_ops: set[tuple[int, str]] = set()
         self._other_ops: set[tuple[int, str]] = set()
         self._units: dict[tuple[int, str], Unit] = {}
@@ -100,6 +102,12 @@ class Rewirer:
         self._model_ops |= {
             (id(graph), op.name) for op in graph.get_operations() if op.name not in before
         }
+
+    def scoring(self) -> contextlib.AbstractContextManager[None]:
+        """Run an operator in this block: where the rules reach scores, it can follow them."""
+        if self._rules.reaches_scores:
+            return _recorded_in_full(self._rules.rules)
+        return contextlib.nullcontext()
 
     @contextlib.contextmanager
     def seeing_layers(self, model: Any) -> Iterator[None]:
@@ -192,6 +200,8 @@ class Rewirer:
             that the rules do not cover.
         """
         graph = tf.compat.v1.get_default_graph()
+        if self.reaches_scores:
+            self._model_ops |= {(id(graph), op.name) for op in graph.get_operations()}
         self._other_ops = {
             (id(graph), op.name)
             for op in graph.get_operations()
@@ -224,7 +234,7 @@ class Rewirer:
         if missing:
             raise _unreached(missing)
         rewired = len(self._reached - self._exempt)
-        if not rewired:
+        if not rewired and self._rules.needs_one:
             left = [*found.left, *(["hard gates (ReLU6)"] if self._exempt else [])]
             has = ", ".join(left) if left else "no activation"
             raise NothingRewiredError(
@@ -255,8 +265,8 @@ class Rewirer:
             step = Step(forward, (unit.x,), (unit.y,), gradients, self._through(unit), self)
         else:
 
-            def plain(*gradients: Any) -> list[Any]:
-                result = original(forward, *gradients)
+            def plain(*gradients: Any, at: Any = None) -> list[Any]:
+                result = original(forward if at is None else _Elsewhere(forward, *at), *gradients)
                 return list(result) if isinstance(result, (list, tuple)) else [result]
 
             step = Step(
@@ -306,6 +316,16 @@ class Rewirer:
         missing = list((expected - reached).elements())
         again = sum((reached - expected).values())
         return missing if len(missing) > again else []
+
+
+class _Elsewhere:
+    """An operation as a gradient function sees it, with other inputs and outputs."""
+
+    def __init__(self, op: tf.Operation, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        self._op, self.inputs, self.outputs = op, inputs, outputs
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._op, name)
 
 
 def _unreached(names: Sequence[str]) -> NothingRewiredError:

@@ -76,6 +76,12 @@ class Step(NamedTuple):
         """For each input, whether it is an activation: others are weights, or made of them."""
         return tuple(map(self.around.depends, self.inputs))
 
+    def plain_at(
+        self, inputs: Sequence[tf.Tensor], outputs: Sequence[tf.Tensor], *gradients: Any
+    ) -> list[Any]:
+        """Return `plain` as it would be if the operation had these inputs and outputs."""
+        return self.plain(*gradients, at=(list(inputs), list(outputs)))
+
     @property
     def name(self) -> str:
         """How an error calls it: the operation, its type and its layer."""
@@ -123,6 +129,10 @@ class RuleSet:
     #: Whether layers must run by the operations of TensorFlow that they are made of. Some are
     #: otherwise computed in a cheaper way, with a gradient of its own.
     needs_every_op = True
+    #: Whether a model without any operation that has a rule is an error.
+    needs_one = True
+    #: Whether the operations between the model's output and the score follow the rules, too.
+    reaches_scores = False
     #: What to do about an operation that the rules do not cover.
     remedy = "Give the type a rule, or name it among those that keep their derivative."
 
