@@ -14,8 +14,9 @@ import tensorflow as tf
 
 from xplique_sal._models.relevance.linear import Linear
 
-#: What denominators are kept away from zero by, where a rule has no ε of its own.
-STABILISER = 1e-6
+#: What denominators are kept away from zero by, where a rule has no ε of its own; and what share of
+#: the root of their mean square it is at most, where all of them nearly vanish.
+STABILISER, _SHARE, _LEAST = 1e-6, 1e-3, 1e-20
 
 
 class Settings(NamedTuple):
@@ -35,10 +36,19 @@ class Settings(NamedTuple):
     high: Any = None
 
 
-def stabilised(z: tf.Tensor, epsilon: float = STABILISER) -> tf.Tensor:
+def stabilised(z: tf.Tensor, epsilon: float | None = None) -> tf.Tensor:
     """Return z + ε·sgn(z), with sgn(0) = 1."""
-    epsilon = tf.cast(epsilon, z.dtype)
-    return z + tf.where(z < 0, -epsilon, epsilon)
+    least = _stabiliser(z) if epsilon is None else tf.cast(epsilon, z.dtype)
+    return z + tf.where(z < 0, -least, least)
+
+
+def _stabiliser(z: tf.Tensor) -> tf.Tensor:
+    """Return an ε for each row of z that is small beside it."""
+    fixed = tf.cast(STABILISER, z.dtype)
+    if z.dtype.size < 4 or z.shape.rank is None or z.shape.rank < 2:
+        return fixed
+    square = tf.reduce_mean(tf.square(z), [*range(1, z.shape.rank)], keepdims=True)
+    return tf.minimum(fixed, tf.maximum(_SHARE * tf.sqrt(square), _LEAST))
 
 
 def zero(step: Linear, settings: Settings) -> tf.Tensor:
