@@ -40,8 +40,9 @@ demo: $(VENV)/.installed-demo ## train, explain and write demo.png (KERAS=2|3, S
 		PYTHONPATH=docs $(BIN)/python -m demos --what $(WHAT)) --keras $(KERAS) --seed $(SEED) \
 		$(if $(OUTPUT),--output $(OUTPUT))
 
+# TensorFlow's own optimizer of graphs takes a fifth of the time: `test-lowest` runs every test with it.
 test: $(VENV)/.installed-test ## run the tests of the package
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --ignore=tests/demo --ignore=tests/docs
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --unoptimized --ignore=tests/demo --ignore=tests/docs
 
 test-docs: $(VENV)/.installed-test ## run every code block of the documentation, and the demos
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/demo tests/docs
