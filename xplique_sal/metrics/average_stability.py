@@ -79,9 +79,20 @@ class AverageStability(ScoreMetric):
         relative: bool = True,
         one_sided: bool = False,
         seed: int = 0,
-        **settings: Any,
+        output_layer: int | str | None = None,
+        output: int | str | None = None,
+        logits: bool = False,
     ) -> None:
-        super().__init__(model, inputs, targets, batch_size, operator, **settings)
+        super().__init__(
+            model,
+            inputs,
+            targets,
+            batch_size,
+            operator,
+            output_layer=output_layer,
+            output=output,
+            logits=logits,
+        )
         if not callable(distance):
             one_of("distance", distance, _NORMS, "Pass one of these, or a function of two maps.")
         self.radius = number("radius", radius, "()")

@@ -50,9 +50,20 @@ class FidelityCurve(ScoreMetric):
         operator: Operator | str | None = None,
         *,
         seed: int = 0,
-        **settings: Any,
+        output_layer: int | str | None = None,
+        output: int | str | None = None,
+        logits: bool = False,
     ) -> None:
-        super().__init__(model, inputs, targets, batch_size, operator, **settings)
+        super().__init__(
+            model,
+            inputs,
+            targets,
+            batch_size,
+            operator,
+            output_layer=output_layer,
+            output=output,
+            logits=logits,
+        )
         self.baseline_mode = baseline_mode
         self.steps = steps if steps == -1 else integer("steps", steps)
         self.max_percentage_perturbed = number(

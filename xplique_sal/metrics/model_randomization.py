@@ -75,9 +75,20 @@ class ModelRandomization(ScoreMetric):
         similarity: str = "spearman",
         steps: int | None = 10,
         seed: int = 0,
-        **settings: Any,
+        output_layer: int | str | None = None,
+        output: int | str | None = None,
+        logits: bool = False,
     ) -> None:
-        super().__init__(model, inputs, targets, batch_size, operator, **settings)
+        super().__init__(
+            model,
+            inputs,
+            targets,
+            batch_size,
+            operator,
+            output_layer=output_layer,
+            output=output,
+            logits=logits,
+        )
         one_of("similarity", similarity, SIMILARITIES)
         self.similarity = similarity
         self.steps = None if steps is None else integer("steps", steps)

@@ -78,9 +78,20 @@ class MuFidelity(ScoreMetric):
         correlation: str = "pearson",
         exact_size: bool = True,
         seed: int = 0,
-        **settings: Any,
+        output_layer: int | str | None = None,
+        output: int | str | None = None,
+        logits: bool = False,
     ) -> None:
-        super().__init__(model, inputs, targets, batch_size, operator, **settings)
+        super().__init__(
+            model,
+            inputs,
+            targets,
+            batch_size,
+            operator,
+            output_layer=output_layer,
+            output=output,
+            logits=logits,
+        )
         one_of("correlation", correlation, CORRELATIONS)
         self.grid_size = None if grid_size is None else integer("grid_size", grid_size)
         self.subset_percent = number("subset_percent", subset_percent, "()", high=1)
