@@ -19,7 +19,7 @@ PACKAGE = pathlib.Path(xplique_sal.__file__).parent
 #: its neighbours on the same floor. A leading underscore says that a room is private.
 FLOORS = [
     {"errors"},
-    {"_parameters", "_versions"},
+    {"_parameters", "_versions", "_runs"},
     {"_data"},
     {"_tracing"},
     {"_models"},
