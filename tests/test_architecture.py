@@ -235,6 +235,15 @@ def test_importing_the_package_imports_neither_a_keras_nor_what_draws():
     assert run(code).split() == ["[]"]
 
 
+def test_importing_the_package_imports_no_rules_that_only_some_methods_need():
+    code = (
+        "import sys, xplique_sal\n"
+        "some = ('_models.relevance', '_models.rules.deeplift', '_engine.pairs')\n"
+        "print([name for name in some if f'xplique_sal.{name}' in sys.modules])\n"
+    )
+    assert run(code).split() == ["[]"]
+
+
 #: All that a user may import: the modules without an underscore, and their names.
 PUBLIC = {
     "xplique_sal": [

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
 from xplique_sal._data.outputs import check_labels_of_layer, per_output
 from xplique_sal._data.structures import Layout
 from xplique_sal._engine.complaints import checked_scores, no_gradient
-from xplique_sal._engine.paired_rows import PairedRows
 from xplique_sal._engine.question import Question, Settings
 from xplique_sal._models.invoke import with_autograph
 from xplique_sal._models.rules.rewiring import Rewiring
@@ -19,6 +18,9 @@ from xplique_sal._models.traced import TracedModel
 from xplique_sal._models.view import ModelView
 from xplique_sal._tracing.graphs import bytes_per_sample
 from xplique_sal._tracing.programs import TraceFailed
+
+if TYPE_CHECKING:
+    from xplique_sal._engine.paired_rows import PairedRows
 
 
 class Facts(NamedTuple):

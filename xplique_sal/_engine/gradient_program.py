@@ -9,10 +9,9 @@ import tensorflow as tf
 
 from xplique_sal._engine.finish import MapMaker
 from xplique_sal._engine.forward_pass import Facts, ForwardPass
-from xplique_sal._engine.pairs import PairedPass, PairsRecipe
 from xplique_sal._engine.point_loop import PointLoop
 from xplique_sal._engine.question import Question, Settings
-from xplique_sal._engine.recipe import PointsRecipe
+from xplique_sal._engine.recipe import PairsRecipe, PointsRecipe
 from xplique_sal._engine.request import Request
 from xplique_sal._models.devices import Device
 from xplique_sal._tracing import loops
@@ -55,6 +54,8 @@ class GradientProgram:
             if isinstance(question.recipe, PointsRecipe):
                 return PointLoop(question, layout, here, arrays).explain()
             if isinstance(question.recipe, PairsRecipe):
+                from xplique_sal._engine.pairs import PairedPass  # not needed by others
+
                 return PairedPass(question, layout, here, arrays).explain()
             forward, maker = ForwardPass(question, layout, here, arrays), MapMaker(question, here)
             with forward.differentiated():

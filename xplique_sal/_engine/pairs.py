@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import tensorflow as tf
 
@@ -13,31 +12,10 @@ from xplique_sal._engine.finish import MapMaker
 from xplique_sal._engine.forward_pass import Facts, ForwardPass, sources_of
 from xplique_sal._engine.paired_rows import OwnBaselines, PairedRows, SharedBaselines
 from xplique_sal._engine.question import Question, Settings
-from xplique_sal._engine.recipe import Recipe, Source
+from xplique_sal._engine.recipe import PairsRecipe
 from xplique_sal._models.rules.deeplift import Pairs, paired
 from xplique_sal._tracing import loops
 from xplique_sal.errors import InvalidModelError
-
-
-class PairsRecipe(Recipe, abc.ABC):
-    """What is made of the multipliers between each sample and its baselines."""
-
-    nb_details: ClassVar[int] = 3
-
-    #: Whether the baselines are those of all samples.
-    is_shared: bool
-
-    @abc.abstractmethod
-    def count(self, sources: Sequence[tf.Tensor], own: Sequence[tf.Tensor]) -> int:
-        """Return how many baselines each sample has."""
-
-    @abc.abstractmethod
-    def table(self, source: tf.Tensor, place: Source) -> tf.Tensor:
-        """Return the baselines of all samples (K, ...), if they are shared."""
-
-    @abc.abstractmethod
-    def of_each(self, source: tf.Tensor, place: Source) -> tf.Tensor:
-        """Return the baselines of each sample, (K, n, ...)."""
 
 
 class PairedPass:

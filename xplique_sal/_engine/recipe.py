@@ -213,3 +213,24 @@ class PointsRecipe(Recipe, abc.ABC):
     def key(self) -> tuple[Any, ...]:
         """A hashable value, equal for recipes of which the same is traced."""
         return (type(self), type(self.statistic))
+
+
+class PairsRecipe(Recipe, abc.ABC):
+    """What is made of the multipliers between each sample and its baselines."""
+
+    nb_details: ClassVar[int] = 3
+
+    #: Whether the baselines are those of all samples.
+    is_shared: bool
+
+    @abc.abstractmethod
+    def count(self, sources: Sequence[tf.Tensor], own: Sequence[tf.Tensor]) -> int:
+        """Return how many baselines each sample has."""
+
+    @abc.abstractmethod
+    def table(self, source: tf.Tensor, place: Source) -> tf.Tensor:
+        """Return the baselines of all samples (K, ...), if they are shared."""
+
+    @abc.abstractmethod
+    def of_each(self, source: tf.Tensor, place: Source) -> tf.Tensor:
+        """Return the baselines of each sample, (K, n, ...)."""

@@ -9,9 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from xplique_sal._data.structures import GradientModifier, Operator, Skeleton, Structure
-from xplique_sal._engine.pairs import PairsRecipe
-from xplique_sal._engine.recipe import Source
-from xplique_sal._models.rules.deeplift import POOLINGS, Rescale
+from xplique_sal._engine.recipe import PairsRecipe, Source
 from xplique_sal._parameters import one_of
 from xplique_sal.attributions.baseline_base import Baselines, CompleteExplainer
 from xplique_sal.attributions.gap_base import gap_details
@@ -135,6 +133,8 @@ class DeepLift(CompleteExplainer):
         strategy: tf.distribute.Strategy | None = None,
         channel_axis: int | None = None,
     ) -> None:
+        from xplique_sal._models.rules.deeplift import POOLINGS, Rescale
+
         one_of("max_pooling", max_pooling, POOLINGS)
         self.baseline_value, self.max_pooling = baseline_value, max_pooling
         self._baseline = Baselines("baseline_value", baseline_value, wrt_layer is not None)

@@ -11,8 +11,6 @@ import tensorflow as tf
 from xplique_sal._data.structures import GradientModifier, Operator
 from xplique_sal._engine.recipe import Recipe
 from xplique_sal._engine.request import Explained
-from xplique_sal._models.relevance.composites import Chosen
-from xplique_sal._models.relevance.propagation import Relevance
 from xplique_sal._parameters import number
 from xplique_sal._tracing import layer_paths
 from xplique_sal.attributions.gap_base import GapExplainer, gap_details
@@ -136,6 +134,9 @@ class LRP(GapExplainer):
         strategy: tf.distribute.Strategy | None = None,
         channel_axis: int | None = None,
     ) -> None:
+        from xplique_sal._models.relevance.composites import Chosen
+        from xplique_sal._models.relevance.propagation import Relevance
+
         self.rule = rule
         self.epsilon, self.gamma = number("epsilon", epsilon), number("gamma", gamma)
         self.input_range = input_range
