@@ -1,13 +1,38 @@
 """Notebooks are listed in the documentation, and kept small, with outputs that are complete."""
 
+import ast
+import inspect
 import json
 from pathlib import Path
 
 import pytest
 
+from xplique_sal import attributions
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MOST_BYTES = 400_000
+
+
+def test_what_is_kept_by_hand_for_every_explainer_has_every_explainer():
+    from demos import metrics
+
+    assert sorted(metrics.EXPLAINERS) == sorted(attributions.__all__)
+    cells = json.loads((ROOT / "notebooks/choosing_a_method.ipynb").read_text("utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    tree = ast.parse(next(text for text in sources if "settings = {" in text))
+    nodes = [node for node in tree.body if isinstance(node, ast.Assign)]
+    (keys,) = (n.value.keys for n in nodes if ast.unparse(n.targets[0]) == "settings")
+    known = {key.value for key in keys}
+    needing = {
+        name
+        for name in attributions.__all__
+        for key, parameter in inspect.signature(getattr(attributions, name)).parameters.items()
+        if key != "model" and parameter.default is parameter.empty
+    }
+    assert needing <= known <= set(attributions.__all__)
+    # And all of them are shown.
+    assert any("methods = attributions.__all__" in text for text in sources)
 
 
 def test_all_are_listed():

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from reference import built_once
 
-from xplique_sal import GradientInput, Occlusion, Saliency, SmoothGrad
-from xplique_sal.errors import InvalidInputError, InvalidParameterError
+from xplique_sal import DeepLift, GradientInput, Occlusion, Saliency, SmoothGrad
+from xplique_sal.errors import InvalidInputError, InvalidModelError, InvalidParameterError
 from xplique_sal.metrics import (
     AverageStability,
     Complexity,
@@ -93,6 +93,31 @@ def test_forward_passes_are_the_sum_of_what_must_differ(keras, rng):
     expected += 9 * 20  # parts, for all rows
     assert table.cost.passes == expected
     assert sum(cost.passes for cost in table.costs.values()) == expected - (9 + 9 + 45 + 9)
+
+
+def test_the_passes_of_baselines_are_counted(keras, rng):
+    model, (x, y) = network(keras), samples(rng)
+    each = DeepLift(model, logits=True, baseline_value=lambda x: 0 * x)
+    explainers = {
+        "shared": DeepLift(model, logits=True, batch_size=2),
+        "several": DeepLift(model, logits=True, baseline_value=np.zeros((3, 6, 6, 1))),
+        "each": each,
+    }
+    table = compare(explainers, x, y, ["Complexity"], batch_size=4, references=False)
+    # Nine samples, the first explainer's in five batches.
+    assert [row.cost.passes for row in table] == [9 + 5, 9 + 3, 9 + 9]
+
+
+def test_explainers_of_several_models_are_judged_by_one(keras, rng):
+    model, other, (x, y) = network(keras), network.anew(keras), samples(rng)
+    explainers = {"other": Saliency(other, logits=True), "own": Saliency(model, logits=True)}
+    table = compare(explainers, x, y, ["Deletion"], model=model, references=True)
+    for name, explainer in explainers.items():
+        expected = Deletion(model, x, y).detailed_evaluate(explainer).values
+        np.testing.assert_allclose(table.values["Deletion"][name].values, expected, rtol=1e-5)
+    assert table[-1].name == "random weights"
+    with pytest.raises(InvalidModelError, match="reads none of those"):
+        compare(explainers, x, y, ["ModelRandomization"], model=model)
 
 
 def test_datasets_and_models_without_targets(keras, rng):

@@ -256,7 +256,7 @@ def test_what_can_not_be_judged_is_refused_before_anything_is_computed(rng):
     with pytest.raises(InvalidInputError, match="floating"):
         AverageDrop(lambda x: np.ones((len(x), 1)), x.astype(int))(np.ones((5, 6)))
     two = Deletion(lambda pair: f(pair[0]), [x, x], y)
-    with pytest.raises(InvalidInputError, match="one input"):
+    with pytest.raises(InvalidInputError, match="each of 2 inputs"):
         two(np.ones((5, 6)))
 
 

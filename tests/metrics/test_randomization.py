@@ -11,6 +11,7 @@ from xplique_sal import GradCAM, GuidedBackprop, IntegratedGradients, Occlusion,
 from xplique_sal._tracing.programs import trace_count
 from xplique_sal.errors import InvalidInputError, InvalidModelError, InvalidParameterError
 from xplique_sal.metrics import ModelRandomization
+from xplique_sal.metrics.randomized import randomized
 from xplique_sal.metrics.similarity import SIMILARITIES
 
 
@@ -51,6 +52,10 @@ EXPLAINERS = {
 }
 
 
+#: Each explainer in one of the orders.
+ORDERS = dict(zip(EXPLAINERS, ["cascading", "independent"] * 2, strict=True))
+
+
 @pytest.mark.parametrize("name", EXPLAINERS)
 def test_each_point_is_the_map_of_a_model_whose_weights_were_set(keras, rng, name):
     model, (x, y) = network(keras), samples(rng)
@@ -60,7 +65,7 @@ def test_each_point_is_the_map_of_a_model_whose_weights_were_set(keras, rng, nam
         maps.append(EXPLAINERS[name](model)(x, y).numpy())
         return maps[-1]
 
-    metric = ModelRandomization(model, x, y, steps=None, seed=3)
+    metric = ModelRandomization(model, x, y, order=ORDERS[name], steps=None, seed=3)
     found = metric.detailed_evaluate(explainer)
     assert metric.layers()[:2] == ["top", "scale"]
     assert all(path.startswith("inner/") for path in metric.layers()[2:])
@@ -69,13 +74,11 @@ def test_each_point_is_the_map_of_a_model_whose_weights_were_set(keras, rng, nam
     copy = network.anew(keras)
     for count in (1, 4):
         copy.set_weights(model.get_weights())
-        shuffled = {path: pairs for path, pairs in metric._layers[:count]}
-        assert len(shuffled) == count
-        own = {variable.name: other for pairs in shuffled.values() for variable, other in pairs}
+        first = 0 if ORDERS[name] == "cascading" else count - 1
+        layers = metric._layers[first:count]
+        own = {variable.name: other for layer in layers for variable, other in layer.pairs}
         variables = [getattr(v, "_value", v) for v in model.variables]
         values = [own[v.name].numpy() if v.name in own else v.numpy() for v in variables]
-        for value, before in zip(values, model.get_weights(), strict=True):
-            np.testing.assert_array_equal(np.sort(value.ravel()), np.sort(before.ravel()))
         copy.set_weights(values)
         expected = EXPLAINERS[name](copy)(x, y).numpy()
         assert np.abs(expected - maps[0]).max() > 1e-3
@@ -87,7 +90,75 @@ def test_each_point_is_the_map_of_a_model_whose_weights_were_set(keras, rng, nam
     np.testing.assert_allclose(found.values, found.curves[:, 1:].mean(axis=1))
 
 
-def test_every_weight_is_the_same_bit_for_bit_also_after_an_interruption(keras, rng):
+def initial(keras):
+    """Layers with every kind of weight and the shape of their inputs, beside one that is built."""
+    layers = keras.layers
+    return {
+        (8,): [
+            layers.Dense(6),
+            layers.PReLU(alpha_initializer="ones"),
+            layers.BatchNormalization(),
+        ],
+        (5, 4): [layers.LSTM(3), layers.GRU(3, recurrent_initializer="he_normal"), layers.LSTM(2)],
+        (6, 6, 3): [
+            layers.DepthwiseConv2D(3),
+            layers.SeparableConv2D(4, 3, bias_initializer=keras.initializers.Constant(0.3)),
+            layers.Conv2D(5, 3, kernel_initializer=keras.initializers.RandomNormal(2.0, 0.1)),
+        ],
+    }
+
+
+def test_weights_are_drawn_by_each_layers_own_initialiser(keras, rng):
+    for shape, layers in initial(keras).items():
+        for layer in layers:
+            layer.build((None, *shape))
+            fresh = [value.numpy() for value in layer.weights]
+            for value in layer.weights:
+                value.assign(rng.uniform(0.5, 0.9, value.shape))
+            variables = [getattr(value, "_value", value) for value in layer.weights]
+            before = tf.random.get_global_generator().state.numpy()
+            pairs = [pair for own in randomized(layer, variables, 1) for pair in own.pairs]
+            again = [pair for own in randomized(layer, variables, 1) for pair in own.pairs]
+            other = [pair for own in randomized(layer, variables, 2) for pair in own.pairs]
+            np.testing.assert_array_equal(before, tf.random.get_global_generator().state.numpy())
+            by_id = {id(variable): new.numpy() for variable, new in pairs}
+            for first, same in zip(pairs, again, strict=True):
+                np.testing.assert_array_equal(first[1], same[1])
+            moved = [
+                (a[1].numpy() != b[1].numpy()).any() for a, b in zip(pairs, other, strict=True)
+            ]
+            assert any(moved) or len(shape) == 1
+            for variable, expected in zip(variables, fresh, strict=True):
+                if id(variable) not in by_id:  # running statistics
+                    assert "moving" in variable.name
+                    continue
+                value = by_id[id(variable)]
+                assert value.shape == expected.shape
+                if np.unique(expected).size < 3:  # constants, and what is forgotten of a state
+                    np.testing.assert_array_equal(value, expected)
+                else:
+                    assert 0.5 < value.std() / expected.std() < 2
+                    assert abs(value.mean() - expected.mean()) < 1
+
+
+def test_weights_of_other_initialisers_are_shuffled(keras, rng):
+    def of_ones_own(shape, dtype=None):
+        raise AssertionError("was called")
+
+    layer = keras.layers.Dense(4)
+    layer.build((None, 3))
+    layer.kernel_initializer = of_ones_own
+    layer.kernel.assign(rng.normal(size=(3, 4)))
+    variables = [getattr(value, "_value", value) for value in layer.weights]
+    (found,) = randomized(layer, variables, 0)
+    own, other = (value.numpy() for value in found.pairs[0])
+    assert (own != other).any()
+    np.testing.assert_array_equal(np.sort(own.ravel()), np.sort(other.ravel()))
+    np.testing.assert_array_equal(found.pairs[1][1], 0)
+
+
+@pytest.mark.parametrize("order", ["cascading", "independent"])
+def test_every_weight_is_the_same_bit_for_bit_also_after_an_interruption(keras, rng, order):
     model, (x, y) = network(keras), samples(rng)
     before = [value.tobytes() for value in model.get_weights()]
     saliency, calls, elsewhere = Saliency(model), [], []
@@ -104,7 +175,7 @@ def test_every_weight_is_the_same_bit_for_bit_also_after_an_interruption(keras, 
         return calls[-1]
 
     with pytest.raises(KeyboardInterrupt):
-        ModelRandomization(model, x, y)(interrupted)
+        ModelRandomization(model, x, y, order=order)(interrupted)
     assert [value.tobytes() for value in model.get_weights()] == before
     assert np.abs(calls[2] - expected).max() > 1e-3
     for maps in (*elsewhere, saliency(x, y).numpy()):
@@ -179,6 +250,7 @@ def test_what_can_not_be_randomised_is_refused(keras, rng):
     assert ModelRandomization(model, x, 1, output_layer="inner")(inner) < 1
     with pytest.raises(InvalidParameterError, match="explainer itself"):
         ModelRandomization(model, x, y)(np.ones((5, 8, 8, 1)))
-    with pytest.raises(InvalidParameterError, match="similarity"):
-        ModelRandomization(model, x, y, similarity="cosine")
+    for wrong in ("similarity", "order"):
+        with pytest.raises(InvalidParameterError, match=wrong):
+            ModelRandomization(model, x, y, **{wrong: "cosine"})
     assert GuidedBackprop(model)(x, y).shape == (5, 8, 8, 1)  # nothing is left behind

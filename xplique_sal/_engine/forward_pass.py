@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from xplique_sal._engine.paired_rows import PairedRows
 
 
+class BaselineRows(NamedTuple):
+    """How many baselines go through a model with samples, for each or once for all of them."""
+
+    number: int
+    is_shared: bool
+
+
 class Facts(NamedTuple):
     """What was seen while a gradient was traced.
 
@@ -42,6 +49,8 @@ class Facts(NamedTuple):
         What the backprop modifier did, if there is one.
     bytes_per_sample
         The size of all tensors of the graph for one sample.
+    baselines
+        How many baselines the model is given beside each sample; ``None`` is none.
     """
 
     activation: str | None
@@ -52,6 +61,7 @@ class Facts(NamedTuple):
     in_float16: bool
     rewiring: Rewiring | None
     bytes_per_sample: int
+    baselines: BaselineRows | None = None
 
 
 class ForwardPass:

@@ -22,6 +22,7 @@ from xplique_sal._engine.complaints import (
     wrong_length,
 )
 from xplique_sal._engine.finish import MODIFIED_TO_NAN, NOT_FINITE, ZERO
+from xplique_sal._engine.forward_pass import Facts
 from xplique_sal._engine.gradient_program import GradientProgram
 from xplique_sal._engine.in_batches import Rows
 from xplique_sal._engine.question import Question, Settings
@@ -123,7 +124,6 @@ class GradientRunner:
         Of several outputs, maps (N, K, ...) and values (N, K) come from one forward pass.
         """
         programs, settings = compiled
-        passes.add(batch.size * int(settings.points - settings.begin))
         facts, share = programs[0].facts, len(programs)
         arrays = batch.inputs
         if request.outputs is None:
@@ -135,6 +135,7 @@ class GradientRunner:
         if share > 1 and not request.needed_batch:
             size, at_once = -(-size // share), -(-min(at_once, batch.size) // share)
         settings = settings._replace(rows=np.int32(size))
+        passes.add(_rows_of_model(settings, facts, batch.size, min(size, at_once)))
 
         def run(numbered: tuple[int, Rows]) -> Explained:
             number, rows = numbered
@@ -191,3 +192,12 @@ class GradientRunner:
             details=rows.own(numbers)[..., 1:],
             zero_sample=start + int(is_zero.argmax()) if is_zero.any() else None,
         )
+
+
+def _rows_of_model(settings: Settings, facts: Facts, count: int, at_once: int) -> int:
+    """Return how many rows the model is given for `count` samples, `at_once` at a time."""
+    rows = count * int(settings.points - settings.begin)
+    if facts.baselines is None:
+        return rows
+    beside, is_shared = facts.baselines
+    return rows + beside * (-(-count // at_once) if is_shared else count)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from xplique_sal._data.structures import Layout
 from xplique_sal._engine.finish import MapMaker
-from xplique_sal._engine.forward_pass import Facts, ForwardPass, sources_of
+from xplique_sal._engine.forward_pass import BaselineRows, Facts, ForwardPass, sources_of
 from xplique_sal._engine.paired_rows import OwnBaselines, PairedRows, SharedBaselines
 from xplique_sal._engine.question import Question, Settings
 from xplique_sal._engine.recipe import PairsRecipe
@@ -200,7 +200,9 @@ class PairedPass:
                 scores = tf.gather(shown.at_samples, explained, axis=1)
                 ranks = [source.shape.rank for source in forward.sources]
                 maps, numbers = maker.for_each_output(finish, explained, ranks)
-        return [*maps, tf.cast(scores, tf.float32), numbers], forward.facts
+        beside = BaselineRows(self._baselines, self._is_shared)
+        facts = forward.facts._replace(baselines=beside)
+        return [*maps, tf.cast(scores, tf.float32), numbers], facts
 
 
 def _tiled(array: tf.Tensor, times: int) -> tf.Tensor:

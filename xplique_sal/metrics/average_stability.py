@@ -13,6 +13,7 @@ from xplique_sal._parameters import integer, number, one_of
 from xplique_sal.errors import InvalidInputError
 from xplique_sal.metrics.base import ScoreMetric, checked_explainer, detailed
 from xplique_sal.metrics.measurement import Evaluation
+from xplique_sal.metrics.reading import Maps, side_by_side
 from xplique_sal.metrics.result import SampleValues
 
 #: The distances by name: of each row from another.
@@ -30,7 +31,8 @@ class AverageStability(ScoreMetric):
         mean over ε of ‖φ(x + ε) − φ(x)‖ / ‖φ(x)‖
 
     From 0; lower is more stable, which a map that does not look at the sample is, too. What is
-    explained stays the same: without targets, the largest output of the sample itself. It is given
+    explained stays the same: without targets, the largest output of the sample itself. Inputs of
+    integers stay as they are beside those of floating point. It is given
     an explainer, and asks it for the maps of all neighbours of a batch at once.
 
     Parameters
@@ -39,7 +41,7 @@ class AverageStability(ScoreMetric):
         r, in the units of the inputs.
     distance
         ``"l2"``, ``"l1"``, or a function of two maps that returns a number, which is taken as it
-        is.
+        is; of several inputs it is given their maps side by side, as vectors.
     nb_samples
         The number of neighbours of each sample.
     relative
@@ -124,11 +126,11 @@ class AverageStability(ScoreMetric):
 
     def _distances(self, evaluation: Evaluation, explainer: Any) -> np.ndarray:
         """Return the mean distances of an explainer's maps, (N,)."""
-        size = len(evaluation.x)
-        own = evaluation.explained(explainer, evaluation.x)
+        size = evaluation.size
+        own = _of_all_inputs(evaluation.explained(explainer, evaluation.inputs))
         total = np.zeros(size)
         for neighbours in self._neighbours(evaluation):
-            maps = evaluation.explained(explainer, neighbours)
+            maps = _of_all_inputs(evaluation.explained(explainer, neighbours))
             total += self._far(maps.reshape(-1, *own.shape), own).sum(axis=0)
         mean = total / self.nb_samples
         if not self.relative or callable(self.distance):
@@ -154,21 +156,40 @@ class AverageStability(ScoreMetric):
             )
         return _NORMS[self.distance]((maps - own).reshape(*maps.shape[:2], -1))
 
-    def _neighbours(self, evaluation: Evaluation) -> Iterator[tf.Tensor]:
-        """Yield neighbours of all samples, (copies · N, ...), some copies at a time."""
-        x = evaluation.x
-        if not x.dtype.is_floating:
+    def _neighbours(self, evaluation: Evaluation) -> Iterator[list[tf.Tensor]]:
+        """Yield neighbours of all samples, (copies · N, ...) of each input, some at a time."""
+        inputs = evaluation.inputs
+        if not any(x.dtype.is_floating for x in inputs):
             raise InvalidInputError(
                 "inputs of floating point, which have neighbours",
-                f"the dtype {x.dtype.name}",
+                f"the dtype {inputs[0].dtype.name}",
                 "Explain a model of floats.",
             )
-        streams = [np.random.default_rng([self.seed, evaluation.start + i]) for i in range(len(x))]
-        shape = tuple(x.shape[1:])
+        draws = [self._drawn(evaluation, number) for number in range(len(inputs))]
         at_once = evaluation.score.copies_at_once(self.nb_samples)
         for first in range(0, self.nb_samples, at_once):
             count = min(at_once, self.nb_samples - first)
+            yield [draw(count) for draw in draws]
+
+    def _drawn(self, evaluation: Evaluation, number: int) -> Callable[[int], tf.Tensor]:
+        """Return what draws the next neighbours in an input, so many of each sample."""
+        x = evaluation.inputs[number]
+        shape = tuple(x.shape[1:])
+        keys = [[self.seed, evaluation.start + i] for i in range(evaluation.size)]
+        streams = [np.random.default_rng([*key, number] if number else key) for key in keys]
+
+        def draw(count: int) -> tf.Tensor:
+            if not x.dtype.is_floating:
+                return tf.tile(x, [count, *[1] * len(shape)])
             drawn = [stream.random((count, *shape), np.float32) for stream in streams]
             noise = tf.stack(drawn, axis=1) * self.radius
             noise = noise if self.one_sided else 2 * noise - self.radius
-            yield tf.reshape(x + tf.cast(noise, x.dtype), (-1, *shape))
+            return tf.reshape(x + tf.cast(noise, x.dtype), (-1, *shape))
+
+        return draw
+
+
+def _of_all_inputs(maps: Maps) -> np.ndarray:
+    """Return the maps of one input as they are, of several side by side, (N, positions)."""
+    only = maps[0]
+    return only if len(maps) == 1 and only is not None else side_by_side(maps)

@@ -12,7 +12,7 @@ from xplique_sal._data.structures import Operator, Structure
 from xplique_sal.attributions.signatures import with_inherited_sections
 from xplique_sal.errors import InvalidParameterError
 from xplique_sal.metrics.measurement import Evaluation, Measurement, in_turn
-from xplique_sal.metrics.reading import finite_maps
+from xplique_sal.metrics.reading import maps_alone
 from xplique_sal.metrics.result import SampleValues
 
 
@@ -52,29 +52,33 @@ class MapMetric(Metric):
         Parameters
         ----------
         explanations
-            Maps (N, ...), as an array or a tensor.
+            Maps (N, ...), as an array or a tensor; a dict of those of several inputs.
 
         Raises
         ------
         InvalidInputError
             If they are no maps.
         """
-        return SampleValues(self._of_maps(finite_maps(explanations)))
+        return SampleValues(self._of_maps(maps_alone(explanations)))
 
     @abc.abstractmethod
-    def _of_maps(self, maps: np.ndarray) -> np.ndarray:
-        """Return the value of each of the maps (N, ...), which are finite, (N,)."""
+    def _of_maps(self, maps: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the value of each sample, (N,), of the finite maps (N, ...) of each input."""
 
 
 class ScoreMetric(Metric):
     """Base of the metrics that ask for scores of changed samples.
+
+    Of several inputs everything is asked of all together: a position of one input stands beside
+    those of the others, so that their maps have to be in one unit, as gradient × input is. An input
+    whose map is ``None`` is left as it is.
 
     Parameters
     ----------
     model
         What was explained: anything that `BlackBoxExplainer` takes. It is never changed.
     inputs
-        The samples that were explained, as `explain` takes them; of one input.
+        The samples that were explained, as `explain` takes them.
     targets
         What was explained of each, as `explain` takes them.
     batch_size
@@ -144,8 +148,8 @@ class ScoreMetric(Metric):
         Parameters
         ----------
         explanations
-            The maps of the inputs, (N, ...), as an array or a tensor, or the explainer that makes
-            them.
+            The maps of the inputs, (N, ...), as an array or a tensor, of several inputs packed as
+            these are; or the explainer that makes them.
 
         Raises
         ------
@@ -156,7 +160,7 @@ class ScoreMetric(Metric):
         """
         if hasattr(explanations, "explain"):
             explanations = explanations.explain(self.inputs, self.targets)
-        return detailed([self], [finite_maps(explanations)])[0][0]
+        return detailed([self], [explanations])[0][0]
 
     @abc.abstractmethod
     def _of_batch(self, evaluation: Evaluation) -> Sequence[np.ndarray]:

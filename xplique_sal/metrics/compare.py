@@ -16,7 +16,7 @@ from xplique_sal._models.view import ModelView
 from xplique_sal._parameters import integer, number
 from xplique_sal._tracing.substitutes import substituted
 from xplique_sal.attributions.base import BlackBoxExplainer
-from xplique_sal.errors import InvalidInputError, InvalidParameterError
+from xplique_sal.errors import InvalidParameterError
 from xplique_sal.metrics.average_drop import AverageDrop
 from xplique_sal.metrics.average_gain import AverageGain
 from xplique_sal.metrics.average_increase import AverageIncrease
@@ -26,11 +26,11 @@ from xplique_sal.metrics.comparison import Comparison, Cost, Row, estimated
 from xplique_sal.metrics.complexity import Complexity
 from xplique_sal.metrics.deletion import Deletion
 from xplique_sal.metrics.insertion import Insertion
-from xplique_sal.metrics.measurement import Evaluation, Measurement
+from xplique_sal.metrics.measurement import Evaluation, Measurement, check_count
 from xplique_sal.metrics.model_randomization import ModelRandomization
 from xplique_sal.metrics.mu_fidelity import MuFidelity
 from xplique_sal.metrics.randomized import randomized
-from xplique_sal.metrics.reading import finite_maps
+from xplique_sal.metrics.reading import Maps, apart, read_maps, side_by_side
 from xplique_sal.metrics.result import SampleValues
 from xplique_sal.metrics.sparseness import Sparseness
 
@@ -70,14 +70,16 @@ def compare(
     Parameters
     ----------
     explainers
-        By name, explainers of one model, or maps of all inputs, (N, ...).
+        By name, explainers, or maps of all inputs, (N, ...), packed as these are.
     inputs, targets
-        As `explain` takes them; of one input.
+        As `explain` takes them.
     metrics
         Names of metrics, their classes, what makes one (``functools.partial(Deletion, steps=20)``),
         or metrics that look at maps alone (``Localization(boxes)``); or a mapping of names to such.
     model
-        What is scored; ``None`` is the model of the explainers.
+        What is scored; ``None`` is the model of the explainers. Beside explainers of several models
+        it has to be said: all of their maps are judged by what this one computes, and
+        `ModelRandomization` refuses those of others.
     batch_size
         The most samples that the model is given at once.
     references
@@ -250,9 +252,7 @@ class _Judged:
         model: Any,
         seed: int | None,
     ) -> None:
-        self._rows = {
-            name: each if callable(each) else finite_maps(each) for name, each in explainers.items()
-        }
+        self._rows: dict[str, Any] = dict(explainers)
         self._metrics = metrics
         self._model = model
         self._seed = seed
@@ -263,7 +263,7 @@ class _Judged:
         self.names = [*explainers, *self.references]
         self.costs: dict[Any, Cost] = {}
         self._pairs: list[Any] = []
-        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._shapes: dict[str, list[tuple[int, ...]]] = {}
 
     @property
     def _explained(self) -> list[str]:
@@ -272,16 +272,27 @@ class _Judged:
 
     def of_batch(self, evaluation: Evaluation) -> list[np.ndarray]:
         """Return what metrics find of the maps of each row, and the maps."""
-        maps = [self._maps_at_cost(name, evaluation) for name in self.names]
-        of_maps = evaluation.of(maps)
+        if evaluation.start == 0:
+            for name, each in self._rows.items():
+                if not callable(each):
+                    self._rows[name] = read_maps(each, evaluation.skeleton)
+        maps = {n: self._maps_at_cost(n, evaluation) for n in self.names if n != RANDOM}
+        if RANDOM in self.names:
+            shown = evaluation.of([*maps.values()]).explained_inputs
+            maps[RANDOM] = self._random(evaluation, shown)
+        maps = {name: maps[name] for name in self.names}
+        of_maps = evaluation.of([*maps.values()])
         of_explainers = evaluation.of([self._rows[name] for name in self._explained])
         found: list[np.ndarray] = []
         for name, metric in self._metrics.items():
             if isinstance(metric, ScoreMetric):
                 judged = of_explainers if metric.asks_explainer else of_maps
                 found += self._at_cost((name, "metric"), metric._of_batch, judged)
-        self._shapes = {name: map_.shape[1:] for name, map_ in zip(self.names, maps, strict=True)}
-        return [*found, *(map_.reshape(len(map_), -1) for map_ in maps)]
+        self._shapes = {
+            name: [part.shape[1:] for part in parts if part is not None]
+            for name, parts in maps.items()
+        }
+        return [*found, *map(side_by_side, maps.values())]
 
     def _at_cost(self, key: Any, function: Callable[..., Any], *arguments: Any) -> Any:
         start = time.perf_counter()
@@ -291,28 +302,38 @@ class _Judged:
         self.costs[key] = Cost(seconds + time.perf_counter() - start, rows + passes.rows)
         return result
 
-    def _maps_at_cost(self, name: str, evaluation: Evaluation) -> np.ndarray:
-        if name == RANDOM or (name in self._rows and not callable(self._rows[name])):
+    def _maps_at_cost(self, name: str, evaluation: Evaluation) -> Maps:
+        if name in self._rows and not callable(self._rows[name]):
             return self._maps(name, evaluation)  # nobody has made them here
-        return self._at_cost(name, lambda: [self._maps(name, evaluation)])[0]
+        return self._at_cost(name, lambda: self._maps(name, evaluation))
 
-    def _maps(self, name: str, evaluation: Evaluation) -> np.ndarray:
+    def _maps(self, name: str, evaluation: Evaluation) -> Maps:
         """Return the maps of a row, for the samples of a batch."""
-        size, start = len(evaluation.x), evaluation.start
+        start = evaluation.start
         if name in self._rows:
             each = self._rows[name]
             if callable(each):
-                return evaluation.explained(each, evaluation.x)
-            return each[start : start + size]
-        if name == RANDOM:
-            shape = evaluation.x.shape[1:]
-            streams = [np.random.default_rng([self._seed or 0, start + i]) for i in range(size)]
-            return np.stack([stream.normal(size=shape) for stream in streams])
+                return evaluation.explained(each, evaluation.inputs)
+            some = slice(start, start + evaluation.size)
+            return [None if part is None else part[some] for part in each]
         if start == 0:
             layers = randomized(self._model, evaluation.score.variables, self._seed or 0)
             self._pairs = [pair for layer in layers for pair in layer.pairs]
         with substituted(self._pairs):
-            return evaluation.explained(self._untrained, evaluation.x)
+            return evaluation.explained(self._untrained, evaluation.inputs)
+
+    def _random(self, evaluation: Evaluation, shown: Sequence[int]) -> Maps:
+        """Return random maps of the inputs that some row explains."""
+        streams = [
+            np.random.default_rng([self._seed or 0, evaluation.start + i])
+            for i in range(evaluation.size)
+        ]
+        return [
+            np.stack([stream.normal(size=x.shape[1:]) for stream in streams])
+            if number in shown
+            else None
+            for number, x in enumerate(evaluation.inputs)
+        ]
 
     def values(self, found: Any) -> dict[str, dict[str, SampleValues]]:
         """Return the values of each metric and row, by name."""
@@ -321,21 +342,16 @@ class _Judged:
             if isinstance(metric, ScoreMetric):
                 rows = self._explained if metric.asks_explainer else self.names
                 values[name] = {row: metric._result(next(found)) for row in rows}
-        maps = {row: next(found) for row in self.names}
-        maps = {row: flat.reshape(len(flat), *self._shapes[row]) for row, flat in maps.items()}
+        maps = {row: apart(next(found), self._shapes[row]) for row in self.names}
         for row, each in self._rows.items():
-            if not callable(each) and len(each) != len(maps[row]):
-                raise InvalidInputError(
-                    f"one map for each of {len(maps[row])} samples",
-                    f"{len(each)} of {row!r}",
-                    "Pass the maps of these inputs.",
-                )
+            if not callable(each):
+                check_count(each, len(maps[row][0]), f" of {row!r}")
         for name, metric in self._metrics.items():
             if isinstance(metric, MapMetric):
-                of_rows = self._at_cost(
-                    (name, "metric"), map, metric.detailed_evaluate, maps.values()
-                )
-                values[name] = dict(zip(maps, of_rows, strict=True))
+                of_rows = self._at_cost((name, "metric"), map, metric._of_maps, maps.values())
+                values[name] = {
+                    row: SampleValues(own) for row, own in zip(maps, of_rows, strict=True)
+                }
         return {name: values[name] for name in self._metrics}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -20,7 +21,7 @@ class Complexity(MapMetric):
     Between 0 (one position has everything) and ln n, where n is the number of positions (all are
     equal, as in a map of zeros); exp of it is how many positions a map is spread over. Lower is
     easier to read, which says nothing of whether it is right. Channels of images and volumes
-    (N, H, W, C) are averaged first.
+    (N, H, W, C) are averaged first. The positions of several inputs are taken together.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ class Complexity(MapMetric):
     def __init__(self, *, epsilon: float = 0.0) -> None:
         self.epsilon = number("epsilon", epsilon)
 
-    def _of_maps(self, maps: np.ndarray) -> np.ndarray:
+    def _of_maps(self, maps: Sequence[np.ndarray]) -> np.ndarray:
         shares = shares_of(maps, self.epsilon)
         # Where a share is 0, so is its part of the sum.
         logarithms = np.log(np.maximum(shares + shares.dtype.type(self.epsilon), _LEAST))

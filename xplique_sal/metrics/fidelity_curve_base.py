@@ -19,8 +19,9 @@ from xplique_sal.metrics.result import SampleValues
 class FidelityCurve(ScoreMetric):
     """Base of the metrics that replace positions by a baseline, the largest of a map first.
 
-    Positions are ranked by the value of the map, signed: of images and volumes by the mean over
-    channels, and all channels of a pixel are replaced at once. Positions of equal value are
+    Positions are ranked by the value of the map, signed, those of several inputs together: of
+    images and volumes by the mean over channels, and all channels of a pixel are replaced at once.
+    Positions of equal value are
     replaced in an order that is drawn from `seed`: the same for every map of a size and for all
     metrics. A curve has ``steps + 1`` points at equal distances, and its value is the area under
     it by the trapezoidal rule, of unit width: the mean score along the way.
@@ -29,7 +30,9 @@ class FidelityCurve(ScoreMetric):
     ----------
     baseline_mode
         What stands for a replaced position: a number, one for each channel (feature, sensor), an
-        array of the shape of a sample, or a function from samples (N, ...) to as many.
+        array of the shape of a sample, or a function from samples (N, ...) to as many. Of several
+        inputs it is one for all of them, or a list or dict of one for each, packed as they are; a
+        function takes and returns what is packed so.
     steps
         The number of steps; -1 replaces one position at a time.
     max_percentage_perturbed
@@ -86,8 +89,8 @@ class FidelityCurve(ScoreMetric):
 
     def _curves(self, evaluation: Evaluation, subject: int) -> np.ndarray:
         """Return the curves of a subject's maps, (N, points)."""
-        ranks = tf.constant(evaluation.ranks(subject, self.seed))
-        positions = int(np.prod(ranks.shape[1:]))
+        ranks = [*map(tf.constant, evaluation.ranks(subject, self.seed))]
+        positions = sum(int(np.prod(part.shape[1:])) for part in ranks)
         most = int(np.floor(positions * self.max_percentage_perturbed))
         steps = max(most, 1) if self.steps == -1 else self.steps
         replaced = np.linspace(0, most, steps + 1).astype(np.int32)
@@ -99,9 +102,13 @@ class FidelityCurve(ScoreMetric):
         }
         between = np.setdiff1d(replaced, [*found]).astype(np.int32)
 
-        def hidden(part: slice) -> tf.Tensor:
-            counts = tf.reshape(tf.constant(between[part]), [-1, *[1] * len(ranks.shape)])
-            return self._hidden(ranks, counts)
+        def hidden(some: slice) -> list[tf.Tensor]:
+            counts = tf.constant(between[some])
+            shapes = [[-1, *[1] * part.shape.rank] for part in ranks]
+            return [
+                self._hidden(part, tf.reshape(counts, shape))
+                for part, shape in zip(ranks, shapes, strict=True)
+            ]
 
         scores = evaluation.scores_where(hidden, len(between), self._baseline)
         found.update(zip(between.tolist(), scores, strict=True))

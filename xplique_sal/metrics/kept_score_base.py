@@ -11,6 +11,7 @@ import tensorflow as tf
 from xplique_sal.errors import InvalidInputError
 from xplique_sal.metrics.base import ScoreMetric
 from xplique_sal.metrics.measurement import Evaluation
+from xplique_sal.metrics.reading import apart, side_by_side
 
 
 class KeptScore(ScoreMetric):
@@ -20,8 +21,9 @@ class KeptScore(ScoreMetric):
 
         x′ = x·(m − min m) / (max m − min m)
 
-    A map that is the same everywhere keeps nothing. The scores before and after are p = g(f, x, y)
-    and q = g(f, x′, y): probabilities, so leave `logits` as it is.
+    A map that is the same everywhere keeps nothing; of several inputs, min and max are those of all
+    together. The scores before and after are p = g(f, x, y) and q = g(f, x′, y): probabilities, so
+    leave `logits` as it is.
     """
 
     @abc.abstractmethod
@@ -36,20 +38,23 @@ class KeptScore(ScoreMetric):
 
 def _kept_scores(evaluation: Evaluation, subject: int) -> np.ndarray:
     """Return the scores of samples multiplied by the maps of a subject, (N,)."""
-    x = evaluation.x
-    if not x.dtype.is_floating:
-        raise InvalidInputError(
-            "inputs of floating point, which can be kept in part",
-            f"the dtype {x.dtype.name}",
-            "Use `Deletion`, which hides a position or does not.",
-        )
+    inputs = evaluation.changed_inputs()
+    for x in inputs:
+        if not x.dtype.is_floating:
+            raise InvalidInputError(
+                "inputs of floating point, which can be kept in part",
+                f"the dtype {x.dtype.name}",
+                "Use `Deletion`, which hides a position or does not; a map of None leaves an input "
+                "as it is.",
+            )
 
     def scores() -> np.ndarray:
-        kept = evaluation.maps(subject, absolute=True)
-        axes = tuple(range(1, kept.ndim))
-        kept = kept - kept.min(axis=axes, keepdims=True)
-        largest = kept.max(axis=axes, keepdims=True)
+        maps = evaluation.maps(subject, absolute=True)
+        kept = side_by_side(maps)
+        kept = kept - kept.min(axis=1, keepdims=True)
+        largest = kept.max(axis=1, keepdims=True)
         kept = np.divide(kept, largest, out=np.zeros_like(kept), where=largest > 0)
-        return evaluation.scores(x * tf.cast(kept, x.dtype))[0]
+        shares = zip(inputs, apart(kept, [part.shape[1:] for part in maps]), strict=True)
+        return evaluation.scores([x * tf.cast(share, x.dtype) for x, share in shares])[0]
 
     return evaluation.once(("kept", subject), scores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -75,7 +76,16 @@ class Localization(MapMetric):
                 "Pass one mask, or the boxes, of each sample.",
             )
 
-    def _of_maps(self, maps: np.ndarray) -> np.ndarray:
+    def _of_maps(self, maps: Sequence[np.ndarray]) -> np.ndarray:
+        if len(maps) > 1:
+            raise InvalidInputError(
+                "the maps of one input, in which the regions are",
+                f"maps of {len(maps)}",
+                "Pass those of the images, with None for other inputs.",
+            )
+        return self._of_images(maps[0])
+
+    def _of_images(self, maps: np.ndarray) -> np.ndarray:
         if maps.ndim == 4:
             maps = without_channels(maps, -1)[..., 0]
         inside = self._inside(maps.shape)

@@ -13,6 +13,7 @@ from xplique_sal._parameters import integer, number, one_of
 from xplique_sal.metrics.base import ScoreMetric
 from xplique_sal.metrics.correlation import CORRELATIONS
 from xplique_sal.metrics.measurement import Baseline, Evaluation
+from xplique_sal.metrics.reading import side_by_side
 
 
 class MuFidelity(ScoreMetric):
@@ -25,7 +26,8 @@ class MuFidelity(ScoreMetric):
     between −1 and 1; higher is better, and 1 for the contributions w·(x − b) to a linear score. A
     part is a share of the cells of a coarse grid: of tables each feature is a cell, of time series
     each sensor in `grid_size` stretches of time, and of images and volumes a cell is cut out of all
-    channels. Where the map or the score does not vary there is no correlation, and the value is 0.
+    channels; a part is drawn from the cells of all inputs. Where the map or the score does not vary
+    there is no correlation, and the value is 0.
 
     The scores do not depend on the map, so that any number of maps costs those of one. The mean
     over samples has an error, as any mean of random numbers: more parts make it smaller.
@@ -39,7 +41,9 @@ class MuFidelity(ScoreMetric):
         The share of cells that make a part.
     baseline_mode
         What stands in a part: a number, one for each channel (feature, sensor), an array of the
-        shape of a sample, or a function from samples (N, ...) to as many.
+        shape of a sample, or a function from samples (N, ...) to as many. Of several inputs it is
+        one for all of them, or a list or dict of one for each, packed as they are; a function takes
+        and returns what is packed so.
     nb_samples
         How many parts of each sample.
     correlation
@@ -103,14 +107,18 @@ class MuFidelity(ScoreMetric):
         self._baseline = Baseline(baseline_mode)
 
     def _of_batch(self, evaluation: Evaluation) -> Sequence[np.ndarray]:
-        cells = _cells(tuple(evaluation.x.shape[1:]), evaluation.channel_axis, self.grid_size)
-        sums = [_sums(evaluation.maps(i), cells) for i in range(len(evaluation.subjects))]
-        draw = self._parts(evaluation, cells.max() + 1)
+        shapes = [tuple(x.shape[1:]) for x in evaluation.changed_inputs()]
+        cells, count = [], 0
+        for shape in shapes:
+            cells.append(count + _cells(shape, evaluation.channel_axis, self.grid_size))
+            count = int(cells[-1].max()) + 1
+        sums = [_sums(evaluation.maps(i), cells, count) for i in range(len(evaluation.subjects))]
+        draw = self._parts(evaluation, count)
         drawn: list[np.ndarray] = []
 
-        def hidden(some: slice) -> tf.Tensor:
+        def hidden(some: slice) -> list[tf.Tensor]:
             drawn.append(draw(some.stop - some.start))
-            return tf.gather(drawn[-1], cells, axis=-1)
+            return [tf.gather(drawn[-1], own, axis=-1) for own in cells]
 
         scores = evaluation.scores_where(hidden, self.nb_samples, self._baseline)
         lost = (evaluation.score.values - scores).T
@@ -122,7 +130,7 @@ class MuFidelity(ScoreMetric):
         """Return what draws the next parts of all samples: truth values (parts, N, cells)."""
         size = min(max(1, round(self.subset_percent * cells)), max(1, cells - 1))
         first = evaluation.start
-        streams = [np.random.default_rng([self.seed, first + i]) for i in range(len(evaluation.x))]
+        streams = [np.random.default_rng([self.seed, first + i]) for i in range(evaluation.size)]
 
         def draw(count: int) -> np.ndarray:
             values = np.stack([stream.random((count, cells)) for stream in streams], axis=1)
@@ -150,8 +158,10 @@ def _cells(shape: tuple[int, ...], channel_axis: int, grid_size: int | None) -> 
     return cells
 
 
-def _sums(maps: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Return the sum of each map over each cell, (N, cells)."""
-    full = np.broadcast_to(maps, (len(maps), *cells.shape)).reshape(len(maps), -1)
-    count = cells.max() + 1
-    return np.stack([np.bincount(cells.ravel(), row, count) for row in full])
+def _sums(maps: Sequence[np.ndarray], cells: Sequence[np.ndarray], count: int) -> np.ndarray:
+    """Return the sum of each map over each cell, (N, cells), of the maps of each input."""
+    full = side_by_side(
+        [np.broadcast_to(m, (len(m), *own.shape)) for m, own in zip(maps, cells, strict=True)]
+    )
+    of_each = np.concatenate([own.ravel() for own in cells])
+    return np.stack([np.bincount(of_each, row, count) for row in full])

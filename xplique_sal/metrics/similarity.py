@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from xplique_sal.errors import InvalidInputError
 from xplique_sal.metrics.correlation import spearman
+from xplique_sal.metrics.reading import Maps, side_by_side
 
 #: The side of the window of SSIM, and the standard deviation of its weights, as in its article.
 _WINDOW, _DEVIATION = 11, 1.5
@@ -48,3 +49,19 @@ def _scaled(maps: np.ndarray) -> np.ndarray:
 
 #: The similarities by name.
 SIMILARITIES = {"spearman": rank_correlation, "ssim": structural_similarity}
+
+
+def similarity_of_inputs(name: str, first: Maps, second: Maps) -> np.ndarray:
+    """Return the similarity of the maps of all inputs with others, (N,).
+
+    Ranks are those among all positions; of images it is the mean over inputs.
+    """
+    pairs = [
+        (one, other)
+        for one, other in zip(first, second, strict=True)
+        if one is not None and other is not None
+    ]
+    similarity = SIMILARITIES[name]
+    if name == "spearman" and len(pairs) > 1:
+        return similarity(*map(side_by_side, zip(*pairs, strict=True)))
+    return np.mean([similarity(*pair) for pair in pairs], axis=0)

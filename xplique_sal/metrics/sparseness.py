@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +20,7 @@ class Sparseness(MapMetric):
 
     Between 0 (all are equal, as in a map of zeros) and 1 − 1/n (one position has everything).
     Higher is easier to read, which says nothing of whether it is right. Channels of images and
-    volumes (N, H, W, C) are averaged first.
+    volumes (N, H, W, C) are averaged first. The positions of several inputs are taken together.
 
     References
     ----------
@@ -33,7 +34,7 @@ class Sparseness(MapMetric):
 
     better: ClassVar[str] = "higher"
 
-    def _of_maps(self, maps: np.ndarray) -> np.ndarray:
+    def _of_maps(self, maps: Sequence[np.ndarray]) -> np.ndarray:
         shares = np.sort(shares_of(maps), axis=1)
         count = shares.shape[1]
         weights = 2.0 * np.arange(1, count + 1) - count - 1
