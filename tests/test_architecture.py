@@ -31,7 +31,7 @@ FLOORS = [
     {"demo"},
 ]
 #: Rooms that know arrays only. They are used from the package's `__init__` up.
-ARRAYS = {"plots", "segmentation", "detection", "localization"}
+ARRAYS = {"plots", "segmentation", "detection", "localization", "targets"}
 BELOW_ARRAYS = {"errors", "_parameters"}
 #: What methods may share: the bases of all and of families, and how their signatures are shown.
 SHARED_BY_METHODS = {"signatures"}
@@ -252,7 +252,7 @@ PUBLIC = {
         *("Saliency", "SmoothGrad", "SquareGrad"),
         *("Tasks", "VarGrad", "__version__", "attributions", "callbacks", "detection", "errors"),
         *("forget", "grad_modifiers", "localization", "losses", "metrics", "operators", "plots"),
-        *("quantus", "segmentation", "versions", "visualization"),
+        *("quantus", "segmentation", "targets", "versions", "visualization"),
     ],
     "xplique_sal.attributions": [
         *("DeconvNet", "DeepLift", "GradCAM", "GradCAMPP", "GradientInput", "GradientShap"),
@@ -295,6 +295,7 @@ PUBLIC = {
     "xplique_sal.segmentation": [
         *("class_zone", "common_border", "connected_zone", "separate_zones", "zone_border"),
     ],
+    "xplique_sal.targets": ["contrast"],
     "xplique_sal.visualization": [
         *("visualize_class", "visualize_saliency", "visualize_saliency_with_losses"),
     ],

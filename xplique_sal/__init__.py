@@ -38,7 +38,7 @@ from xplique_sal.attributions import (
 from xplique_sal.operators import Tasks
 
 if TYPE_CHECKING:
-    from xplique_sal import callbacks, detection, metrics, plots, quantus, segmentation
+    from xplique_sal import callbacks, detection, metrics, plots, quantus, segmentation, targets
 
 __version__ = "0.1.0"
 
@@ -74,12 +74,15 @@ __all__ = [
     "plots",
     "quantus",
     "segmentation",
+    "targets",
     "versions",
     "visualization",
 ]
 
 #: Subpackages that are imported when they are first used.
-_LAZY = frozenset({"callbacks", "detection", "metrics", "plots", "quantus", "segmentation"})
+_LAZY = frozenset(
+    {"callbacks", "detection", "metrics", "plots", "quantus", "segmentation", "targets"}
+)
 
 
 def __getattr__(name: str) -> Any:
