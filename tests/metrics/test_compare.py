@@ -134,6 +134,14 @@ def test_datasets_and_models_without_targets(keras, rng):
         )
 
 
+def test_the_only_output_is_no_label(keras, rng):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "sigmoid")])
+    x = rng.normal(size=(5, 4)).astype("float32")
+    # Passed as a target, 0 would be warned of; a warning is an error here.
+    table = compare({"g": GradientInput(model, logits=True)}, x, metrics=["MuFidelity"])
+    assert table[0].estimates["MuFidelity"].mean > 0.5
+
+
 def test_a_black_box_has_no_random_weights(rng):
     x, y = samples(rng)
     weights = rng.normal(size=(36, 3))

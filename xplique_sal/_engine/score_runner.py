@@ -43,11 +43,14 @@ class SettledScore:
         ``None`` if an operator of one's own got none.
     values
         The scores of the samples as they are, (N,), or (N, K) of several outputs, in float64.
+    is_of_only_output
+        Whether no targets were passed and the model has one output.
     """
 
     inputs: Structure
     targets: Structure | None
     values: np.ndarray
+    is_of_only_output: bool = False
 
     def __init__(
         self,
@@ -230,6 +233,7 @@ class ScoreRunner:
         query = ScoreQuery(self._operator.function, largest)
         score = SettledScore(self, request, batch, query, [outputs.argmax(axis=1)])
         score.values = score.finite(outputs).max(axis=1)
+        score.is_of_only_output = outputs.shape[1] == 1
         return score
 
     def _of_outputs(

@@ -227,7 +227,7 @@ class Evaluation:
         count = len(inputs[0])
         copies = count // self.size
         packed = pack(self.skeleton, inputs)
-        if targets is None:
+        if targets is None or self.score.is_of_only_output:
             return read_maps(explainer(packed, None), self.skeleton)
         parts = [np.asarray(part) for part in leaves(targets)]
         tiled = [np.tile(part, (copies, *[1] * (part.ndim - 1))) for part in parts]
