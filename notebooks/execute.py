@@ -1,9 +1,9 @@
 """Execute notebooks in a fresh kernel; the first error ends it with exit code 1.
 
-Without names they are those of this folder, and the one of the gallery that needs no further package;
-with ``--gallery`` all of the gallery. With ``--keep``, outputs are written back, without times and
-without what libraries print to stderr, and the last picture of a cell whose metadata name one goes
-to ``docs/images``.
+Without names they are those of this folder, and the one of the gallery that needs no further
+package; with ``--gallery`` all of the gallery. With ``--keep``, outputs are written back, without
+times and without what libraries print to stderr, and the last picture of a cell whose metadata name
+one goes to ``docs/images``.
 """
 
 import argparse
