@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,9 +15,12 @@ from xplique_sal._engine.recipe import Source
 from xplique_sal._engine.reducers import reduce
 from xplique_sal._models.frames import is_of_frames
 from xplique_sal._tracing import keras_compat, loops
+from xplique_sal.grad_modifiers import absolute, negate, relu
 
-#: What is found of each sample's gradient.
-FINE, ZERO, NOT_FINITE, MODIFIED_TO_NAN = 0.0, 1.0, 2.0, 3.0
+#: Instead of the magnitude of a gradient: the modifier has made something else of finite numbers.
+MODIFIED_TO_NAN = -1.0
+#: They make finite numbers of finite numbers.
+_KEEP_FINITE = (absolute, negate, relu)
 
 
 class MapMaker:
@@ -49,8 +54,8 @@ class MapMaker:
         maps
             (N, ...); empty where there is no gradient: as many in any case.
         numbers
-            (N, 1 + details): what was found (`FINE`, `ZERO` or `NOT_FINITE`), and the recipe's
-            details.
+            (N, 1 + details): the sum of the gradient's absolute values, NaN where the map is not
+            finite, or `MODIFIED_TO_NAN`; and the recipe's details.
         """
         recipe = self._question.recipe
         maps, attributions, magnitudes = [], [], []
@@ -68,13 +73,14 @@ class MapMaker:
                 attribution = modified(self._question.modifier, attribution)
             attribution = reduce(attribution, self._question.reducer, place.channel_axis)
             maps.append(tf.cast(attribution, tf.float32))
-        known = [map_ for map_, state in zip(maps, states, strict=True) if state is not None]
         magnitude = tf.add_n(magnitudes)
-        found = _found(known, magnitude)
-        if self._question.modifier is not None:
-            was_finite = _found(attributions, magnitude) != NOT_FINITE
-            found = tf.where(was_finite & (found == NOT_FINITE), MODIFIED_TO_NAN, found)
-        numbers = found[:, tf.newaxis]
+        known = [map_ for map_, state in zip(maps, states, strict=True) if state is not None]
+        # NaN and infinity stay what they are in a sum.
+        found = tf.where(is_finite := _all_finite(known), magnitude, math.nan)
+        if self._question.modifier not in (None, *_KEEP_FINITE):
+            was_finite = tf.math.is_finite(magnitude) & _all_finite(attributions)
+            found = tf.where(was_finite & ~is_finite, MODIFIED_TO_NAN, found)
+        numbers = tf.expand_dims(found, 1)
         if recipe.nb_details:
             numbers = tf.concat([numbers, recipe.details(attributions, scores)], 1)
         return maps, numbers
@@ -108,12 +114,9 @@ class MapMaker:
         )
 
 
-def _found(maps: Sequence[tf.Tensor], magnitude: tf.Tensor) -> tf.Tensor:
-    """Return what is found of each gradient, of which the sum of all absolute values is given.
-
-    NaN and infinity stay what they are in a sum.
-    """
-    is_finite = tf.math.is_finite(magnitude)
-    for map_ in maps:
-        is_finite &= tf.reduce_all(tf.math.is_finite(map_), list(range(1, map_.shape.rank)))
-    return tf.where(is_finite, tf.where(magnitude == 0, ZERO, FINE), NOT_FINITE)
+def _all_finite(parts: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Return for each sample whether all numbers of its parts are finite."""
+    each = [
+        tf.reduce_all(tf.math.is_finite(part), list(range(1, part.shape.rank))) for part in parts
+    ]
+    return functools.reduce(tf.logical_and, each)

@@ -21,7 +21,7 @@ from xplique_sal._engine.complaints import (
     other_dtype,
     wrong_length,
 )
-from xplique_sal._engine.finish import MODIFIED_TO_NAN, NOT_FINITE, ZERO
+from xplique_sal._engine.finish import MODIFIED_TO_NAN
 from xplique_sal._engine.forward_pass import Facts
 from xplique_sal._engine.gradient_program import GradientProgram
 from xplique_sal._engine.in_batches import Rows
@@ -170,19 +170,19 @@ class GradientRunner:
             *maps, scores, numbers = results
             numbers = numbers.numpy()
             found = numbers[..., 0]
-            if scale == 1.0 or not (found == NOT_FINITE).any():
+            if scale == 1.0 or np.isfinite(found).all():
                 break
             scale = max(scale / _HALF_STEP, 1.0)
         known = [map_ for map_, has in zip(maps, facts.has_gradient, strict=True) if has]
         for tensor in (scores, *known):
             if tensor.shape.rank == 0 or tensor.shape[0] != rows.given:
                 raise wrong_length(scores, known, rows.given, self._is_inner)
-        found = rows.own(found).reshape(rows.size, -1).max(axis=1)
-        if (found == NOT_FINITE).any():
-            raise not_finite(start + int((found == NOT_FINITE).argmax()), facts.in_float16)
+        found = rows.own(found).reshape(rows.size, -1)
+        if not np.isfinite(found).all():
+            raise not_finite(start + _first(~np.isfinite(found)), facts.in_float16)
         if (found == MODIFIED_TO_NAN).any():
-            raise modified_to_nan(start + int((found == MODIFIED_TO_NAN).argmax()))
-        is_zero = found == ZERO
+            raise modified_to_nan(start + _first(found == MODIFIED_TO_NAN))
+        is_zero = found == 0
         return Explained(
             maps=[
                 rows.own(map_) if has else None
@@ -190,7 +190,7 @@ class GradientRunner:
             ],
             scores=rows.own(scores).numpy(),
             details=rows.own(numbers)[..., 1:],
-            zero_sample=start + int(is_zero.argmax()) if is_zero.any() else None,
+            zero_sample=start + _first(is_zero) if is_zero.any() else None,
         )
 
 
@@ -201,3 +201,8 @@ def _rows_of_model(settings: Settings, facts: Facts, count: int, at_once: int) -
         return rows
     beside, is_shared = facts.baselines
     return rows + beside * (-(-count // at_once) if is_shared else count)
+
+
+def _first(found: np.ndarray) -> int:
+    """Return the first row that has something in it."""
+    return int(found.any(axis=1).argmax())
