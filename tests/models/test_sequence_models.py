@@ -99,39 +99,48 @@ def noise(shape, point):
 
 
 def check_all(model, score, inputs, source, targets, **options):
-    """Compare four methods with plain gradients of a score of the source."""
-    plain = gradient(score, source)
+    """Compare four methods with plain gradients of a score of the source and its classes."""
+    steps = 5
+    # From a baseline where no normalisation is at its limit.
+    baseline = np.random.default_rng(2).normal(size=source.shape[1:]).astype("float32")
+    way = source - baseline
+    points = [source, *(source + 0.2 * noise(source.shape, k) for k in range(3))]
+    points += [baseline + share * way for share in np.linspace(0, 1, steps, dtype="float32")]
+    classes, points = np.tile(targets, len(points)), np.concatenate(points)
+    gradients = gradient(lambda x: score(x, classes), points)
+    plain, *around = np.split(gradients[: 4 * len(source)], 4)
+    along = np.reshape(gradients[4 * len(source) :], (steps, *source.shape))
+
     options = {"batch_size": 3, **options}
     unreduced = {"reducer": None, **options}
     maps = Saliency(model, **unreduced).explain(inputs, targets)
     assert_close(maps, np.abs(plain))
     maps = GradientInput(model, **unreduced).explain(inputs, targets)
     assert_close(maps, source * plain)
-    around = [gradient(score, source + 0.2 * noise(source.shape, k)) for k in range(3)]
     maps = SmoothGrad(model, nb_samples=3, seed=0, **unreduced).explain(inputs, targets)
     assert_close(maps, np.mean(around, 0))
-    # From a baseline where no normalisation is at its limit.
-    baseline = np.random.default_rng(2).normal(size=source.shape[1:]).astype("float32")
-    explainer = IntegratedGradients(model, steps=5, baseline_value=baseline, **unreduced)
+    explainer = IntegratedGradients(model, steps=steps, baseline_value=baseline, **unreduced)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The attributions of some sample add up")
         maps, gaps, changes = explainer.explain_with_gaps(inputs, targets)
-    way = source - baseline
-    shares = np.linspace(0, 1, 5, dtype="float32")
-    gradients = np.array([gradient(score, baseline + share * way) for share in shares])
-    expected = way * (gradients[:-1] + gradients[1:]).mean(0) / 2
+    expected = way * (along[:-1] + along[1:]).mean(0) / 2
     assert_close(maps, expected)
-    ends = score(tf.constant(source)) - score(tf.constant(source - way))
+    ends = score(tf.constant(source), targets) - score(tf.constant(source - way), targets)
     np.testing.assert_allclose(changes, ends, rtol=0, atol=1e-4 * np.abs(ends).max())
     total = expected.sum(tuple(range(1, expected.ndim)))
     np.testing.assert_allclose(gaps, total - ends, rtol=0, atol=1e-4 * np.abs(expected).sum())
+
+
+def score_of(model):
+    """The score of a class of each sample, as a function of samples and classes."""
+    return lambda x, classes: class_score(model, classes)(x)
 
 
 @every_body
 def test_series(keras, rng, body):
     model = series_model(keras, body)
     x, y = rng.normal(size=(5, STEPS, WIDTH)).astype("float32"), rng.integers(0, 3, 5)
-    check_all(model, class_score(model, y), x, x, y)
+    check_all(model, score_of(model), x, x, y)
 
 
 @pytest.mark.parametrize("body", ["lstm", "attention"])  # of the series, "gru" is another LSTM
@@ -140,10 +149,10 @@ def test_text_by_the_output_of_its_embedding(keras, rng, body):
     tokens, y = rng.integers(0, WORDS, (5, STEPS)), rng.integers(0, 3, 5)
     vectors = model.get_layer("embedding").get_weights()[0][tokens].astype("float32")
 
-    def score(embedded):
+    def score(embedded, classes):
         for layer in model.layers[2:]:
             embedded = layer(embedded, training=False)
-        return tf.gather(embedded, y, batch_dims=1)
+        return tf.gather(embedded, classes, batch_dims=1)
 
     check_all(model, score, tokens, vectors, y, wrt_layer="embedding")
 
@@ -176,7 +185,7 @@ def test_tokens_themselves_have_no_gradient(keras, rng, body, method):
 def test_a_vision_transformer(keras, rng):
     model = vision_transformer(keras)
     x, y = rng.normal(size=(5, 8, 8, 3)).astype("float32"), rng.integers(0, 3, 5)
-    check_all(model, class_score(model, y), x, x, y)
+    check_all(model, score_of(model), x, x, y)
 
 
 def test_all_outputs_of_a_recurrent_model(keras, rng):
