@@ -6,39 +6,42 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from xplique_sal import (
-    attributions,
-    errors,
-    grad_modifiers,
-    localization,
-    losses,
-    operators,
-    visualization,
-)
+from xplique_sal import attributions, errors, grad_modifiers, operators
 from xplique_sal._tracing.programs import forget
-from xplique_sal._versions import versions
-from xplique_sal.attributions import (
-    LRP,
-    DeconvNet,
-    DeepLift,
-    GradCAM,
-    GradCAMPP,
-    GradientInput,
-    GradientShap,
-    GuidedBackprop,
-    IntegratedGradients,
-    LayerCAM,
-    Occlusion,
-    Rise,
-    Saliency,
-    SmoothGrad,
-    SquareGrad,
-    VarGrad,
-)
 from xplique_sal.operators import Tasks
 
 if TYPE_CHECKING:
-    from xplique_sal import callbacks, detection, metrics, plots, quantus, segmentation, targets
+    from xplique_sal import (
+        callbacks,
+        detection,
+        localization,
+        losses,
+        metrics,
+        plots,
+        quantus,
+        segmentation,
+        targets,
+        visualization,
+    )
+    from xplique_sal._versions import versions
+    from xplique_sal.attributions import (
+        LRP,
+        DeconvNet,
+        DeepLift,
+        GradCAM,
+        GradCAMPP,
+        GradientInput,
+        GradientShap,
+        GuidedBackprop,
+        IntegratedGradients,
+        LayerCAM,
+        Occlusion,
+        Rise,
+        Saliency,
+        SmoothGrad,
+        SquareGrad,
+        VarGrad,
+    )
 
 __version__ = "0.1.0"
 
@@ -79,15 +82,32 @@ __all__ = [
     "visualization",
 ]
 
-#: Subpackages that are imported when they are first used.
+#: Subpackages that are imported when they are first used, as each explainer is.
 _LAZY = frozenset(
-    {"callbacks", "detection", "metrics", "plots", "quantus", "segmentation", "targets"}
+    {
+        "callbacks",
+        "detection",
+        "localization",
+        "losses",
+        "metrics",
+        "plots",
+        "quantus",
+        "segmentation",
+        "targets",
+        "visualization",
+    }
 )
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"{__name__}.{name}")
+    if name in attributions.__all__:
+        return getattr(attributions, name)
+    if name == "versions":
+        from xplique_sal._versions import versions
+
+        return versions
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from xplique_sal._engine.finish import MapMaker
 from xplique_sal._engine.forward_pass import Facts, ForwardPass
-from xplique_sal._engine.point_loop import PointLoop
 from xplique_sal._engine.question import Question, Settings
 from xplique_sal._engine.recipe import PairsRecipe, PointsRecipe
 from xplique_sal._engine.request import Request
@@ -52,6 +51,8 @@ class GradientProgram:
         def explain(first: Any, *arrays: tf.Tensor) -> tuple[list[tf.Tensor], Facts]:
             here = settings._replace(first=settings.first + tf.cast(first, tf.int64))
             if isinstance(question.recipe, PointsRecipe):
+                from xplique_sal._engine.point_loop import PointLoop  # not needed by others
+
                 return PointLoop(question, layout, here, arrays).explain()
             if isinstance(question.recipe, PairsRecipe):
                 from xplique_sal._engine.pairs import PairedPass  # not needed by others
