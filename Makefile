@@ -150,4 +150,7 @@ $(GALLERY)/.installed: pyproject.toml notebooks/gallery/requirements.txt noteboo
 	@echo "Installing the models of the gallery into $(GALLERY) (this can take minutes)"
 	$(GALLERY)/bin/python -m pip install --quiet --editable '.[demo,notebooks]' --requirement notebooks/gallery/requirements.txt
 	$(GALLERY)/bin/python -m pip install --quiet --no-deps --requirement notebooks/gallery/models.txt
+	$(GALLERY)/bin/python -m pip download --quiet --no-deps --no-binary :all: --dest $(GALLERY)/text vaderSentiment==0.5
+	$(GALLERY)/bin/python -m zipfile -e $(GALLERY)/text/vaderSentiment-0.5.zip $(GALLERY)/text
+	$(GALLERY)/bin/python -m tarfile -e $(GALLERY)/text/*/additional_resources/hutto_ICWSM_2014.tar.gz $(GALLERY)/text
 	@touch $@
