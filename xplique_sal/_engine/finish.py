@@ -36,6 +36,7 @@ class MapMaker:
         sources: Sequence[tf.Tensor],
         inputs: Sequence[tf.Tensor],
         scores: tf.Tensor,
+        largest: tf.Tensor | None = None,
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Return maps, and a few numbers about each sample, from its gradients to each source.
 
@@ -48,14 +49,17 @@ class MapMaker:
             As they are in the samples.
         scores
             (N, S): at the points that are asked for, the sample itself first.
+        largest
+            The index of the largest output of each sample, (N,), where it is known.
 
         Returns
         -------
         maps
             (N, ...); empty where there is no gradient: as many in any case.
         numbers
-            (N, 1 + details): the sum of the gradient's absolute values, NaN where the map is not
-            finite, or `MODIFIED_TO_NAN`; and the recipe's details.
+            (N, 2 + details): the sum of the gradient's absolute values, NaN where the map is not
+            finite, or `MODIFIED_TO_NAN`; the largest output, NaN where it is not known; and the
+            recipe's details.
         """
         recipe = self._question.recipe
         maps, attributions, magnitudes = [], [], []
@@ -80,7 +84,11 @@ class MapMaker:
         if self._question.modifier not in (None, *_KEEP_FINITE):
             was_finite = tf.math.is_finite(magnitude) & _all_finite(attributions)
             found = tf.where(was_finite & ~is_finite, MODIFIED_TO_NAN, found)
-        numbers = tf.expand_dims(found, 1)
+        if largest is None:
+            known_largest = tf.fill(tf.shape(found), math.nan)
+        else:
+            known_largest = tf.cast(largest, tf.float32)
+        numbers = tf.stack([found, known_largest], 1)
         if recipe.nb_details:
             numbers = tf.concat([numbers, recipe.details(attributions, scores)], 1)
         return maps, numbers

@@ -113,6 +113,7 @@ class ForwardPass:
         shown: PairedRows | None = None,
     ) -> None:
         self._view, self._settings = question.view, settings
+        self._takes_outputs = question.takes_outputs
         count = len(layout.input_specs)
         inputs = self._view.cast_all(arrays[:count])
         several = settings.explained is not None
@@ -174,6 +175,17 @@ class ForwardPass:
             None if gradient is None else self._in_full(gradient, source)
             for gradient, source in zip(gradients, self.sources, strict=True)
         ]
+
+    def largest(self) -> tf.Tensor | None:
+        """Return the index of the largest output of each row, (N,).
+
+        It is ``None`` if f(x) has positions, or if targets are no outputs: an operator of one's own
+        may ask f about other inputs than the samples.
+        """
+        output = self.f.explained if self._takes_outputs else None
+        if output is None or output.shape.rank is None or output.shape.rank > 2:
+            return None
+        return tf.argmax(per_output(output, self.f.channel_axis), -1)
 
     def _in_full(self, gradient: Any, source: tf.Tensor) -> tf.Tensor:
         gradient = tf.convert_to_tensor(gradient)  # the gradient of a gather is sparse

@@ -89,4 +89,5 @@ def _finished(
 ) -> tuple[list[tf.Tensor], tf.Tensor]:
     """Return maps and numbers by the gradient at each sample itself."""
     states = [None if gradient is None else [gradient] for gradient in gradients]
-    return maker.finish(states, forward.sources, forward.inputs, scores[:, tf.newaxis])
+    columns = scores[:, tf.newaxis]
+    return maker.finish(states, forward.sources, forward.inputs, columns, forward.largest())

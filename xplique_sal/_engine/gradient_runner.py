@@ -152,6 +152,7 @@ class GradientRunner:
             maps=concatenate([part.maps for part in parts]),
             scores=np.concatenate([part.scores for part in parts]),
             details=np.concatenate([part.details for part in parts]),
+            largest=np.concatenate([part.largest for part in parts]),
             zero_sample=min(zeros, default=None),
             activation=facts.activation,
             one_by_one=facts.is_scalar,
@@ -189,7 +190,8 @@ class GradientRunner:
                 for map_, has in zip(maps, facts.has_gradient, strict=True)
             ],
             scores=rows.own(scores).numpy(),
-            details=rows.own(numbers)[..., 1:],
+            largest=rows.own(numbers)[..., 1],
+            details=rows.own(numbers)[..., 2:],
             zero_sample=start + _first(is_zero) if is_zero.any() else None,
         )
 

@@ -187,10 +187,13 @@ class PairedPass:
         sources = [source[:samples] for source in forward.sources]
         at_both = tf.stack([shown.at_samples, shown.at_baselines], 1)
 
+        largest = forward.largest()
+        largest = None if largest is None else largest[:samples]
+
         def finish(output: tf.Tensor | None = None) -> Any:
             states = [None if part is None else [part] for part in contributions(output)]
             scores = at_both if output is None else at_both[:, :, output]
-            return maker.finish(states, sources, inputs, scores)
+            return maker.finish(states, sources, inputs, scores, largest)
 
         with forward.differentiated():
             if explained is None:

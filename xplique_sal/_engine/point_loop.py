@@ -61,9 +61,11 @@ class PointLoop:
         arrays: Sequence[tf.Tensor],
     ) -> None:
         assert isinstance(question.recipe, PointsRecipe)
+        self._largest: tf.Tensor | None = None
         if question.takes_outputs and layout.for_targets is None and settings.explained is None:
             largest = largest_outputs(question.view, layout, arrays)
             if largest is not None:
+                self._largest = largest
                 arrays, layout = [*arrays, largest], layout._replace(for_targets=0)
         self._question, self._layout, self._settings = question, layout, settings
         self._arrays, self._recipe = arrays, question.recipe
@@ -99,7 +101,9 @@ class PointLoop:
                 statistic.finished(parts, settings.points) if parts else None
                 for parts in statistics
             ]
-            return self._maker.finish(results, state.originals or inputs, inputs, scored)
+            return self._maker.finish(
+                results, state.originals or inputs, inputs, scored, self._largest
+            )
 
         if settings.explained is None:
             maps, numbers = finish()

@@ -37,6 +37,8 @@ class Request:
         was traced because it needs to know it; ``None`` if it takes any.
     rows_per_sample
         How many rows the model may be given for each sample: points near it, masked copies.
+    first
+        The number of the first sample in the whole data, of which the samples are a part.
     chose_the_only_output
         Whether targets were seen to be indices of an output where the model has but one.
     programs
@@ -49,6 +51,7 @@ class Request:
     with_gaps: bool = False
     needed_batch: int | None = None
     rows_per_sample: int = 1
+    first: int = 0
     chose_the_only_output: bool = False
     programs: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -109,6 +112,8 @@ class Explained(NamedTuple):
         What a sample takes in memory, by the size of every tensor of the graph; 0 if unknown.
     details
         A few numbers about each sample, where the method has some to tell.
+    largest
+        The index of the largest output of each sample, as floats: NaN where that was not seen.
     """
 
     maps: list[tf.Tensor | None]
@@ -119,3 +124,4 @@ class Explained(NamedTuple):
     rewiring: Any = None
     bytes_per_sample: int = 0
     details: np.ndarray | None = None
+    largest: np.ndarray | None = None

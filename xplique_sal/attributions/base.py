@@ -8,7 +8,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, NamedTuple, final
 
 import numpy as np
 import tensorflow as tf
@@ -49,6 +49,25 @@ from xplique_sal.errors import (
     InvalidTargetError,
     NoGradientError,
 )
+
+
+class Told(NamedTuple):
+    """The explanations of some samples, their scores, and what the model holds them for.
+
+    Attributes
+    ----------
+    maps
+        As `BlackBoxExplainer.explain` returns them.
+    scores
+        What they explain, (N,).
+    largest
+        The indices of the largest outputs, (N,); ``None`` where they were not seen, because
+        what was explained was said beforehand or is no output.
+    """
+
+    maps: Any
+    scores: tf.Tensor
+    largest: np.ndarray | None
 
 
 class BlackBoxExplainer(abc.ABC):
@@ -204,8 +223,10 @@ class BlackBoxExplainer(abc.ABC):
         else:
             each = [self._maps_of(request, one, batch.size) for one in score.each_output()]
             maps = [tf.stack(maps_of_input, 1) for maps_of_input in zip(*each, strict=True)]
-        scores = score.values.astype(np.float32)
-        return Explained([*maps], scores, one_by_one=self._scores.one_by_one)
+        scores, largest = score.values.astype(np.float32), None
+        if request.samples.for_targets is None and score.targets is not None:
+            largest = np.asarray(score.targets, np.float32)
+        return Explained([*maps], scores, one_by_one=self._scores.one_by_one, largest=largest)
 
     def _maps_of(self, request: Request, score: SettledScore, size: int) -> list[tf.Tensor]:
         """Return the maps of `explain_batch`, checked, in the model's order of inputs."""
@@ -327,6 +348,21 @@ class BlackBoxExplainer(abc.ABC):
         return self._joined(request, results)
 
     @final
+    def _told(self, inputs: Structure, targets: Structure | None = None, first: int = 0) -> Told:
+        """Return the explanations of a part of the data, and what was seen on the way.
+
+        The sample `first` of the whole data is the first of the part, so that chance is what it is
+        for all of the data at once.
+        """
+        request = self._request(inputs, targets)
+        request.with_scores, request.first = True, first
+        results = [*self._results(request, self._rows_at_once(request))]
+        seen = [explained.largest for _, explained in results]
+        known = [part for part in seen if part is not None and np.isfinite(part).all()]
+        largest = np.concatenate(known).astype(np.int64) if len(known) == len(seen) else None
+        return Told(*self._joined(request, results), largest)
+
+    @final
     def explain_outputs(
         self,
         inputs: Structure,
@@ -422,6 +458,7 @@ class BlackBoxExplainer(abc.ABC):
         bar = keras_compat.progress_bar(samples.nb_expected) if verbose else None
         merge = self._bound.is_searched or (size is not None and size != self.batch_size)
         for batch in samples.batches(request.needed_batch or size, merge):
+            batch = batch._replace(start=batch.start + request.first)
             for part in self._bound.parts(request, batch):
                 explained = self._bound.within_memory(request, part, self._explain_batch)
                 if not substitutes.is_active():  # else the weights are not the model's own
