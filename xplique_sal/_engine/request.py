@@ -125,3 +125,22 @@ class Explained(NamedTuple):
     bytes_per_sample: int = 0
     details: np.ndarray | None = None
     largest: np.ndarray | None = None
+
+
+class Told(NamedTuple):
+    """The explanations of some samples, their scores, and what the model holds them for.
+
+    Attributes
+    ----------
+    maps
+        As `BlackBoxExplainer.explain` returns them.
+    scores
+        What they explain, (N,).
+    largest
+        The indices of the largest outputs, (N,); ``None`` where they were not seen, because
+        what was explained was said beforehand or is no output.
+    """
+
+    maps: Any
+    scores: tf.Tensor
+    largest: np.ndarray | None

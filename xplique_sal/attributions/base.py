@@ -8,7 +8,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, NamedTuple, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import tensorflow as tf
@@ -32,7 +32,7 @@ from xplique_sal._engine.complaints import not_finite_elsewhere
 from xplique_sal._engine.gradient_runner import GradientRunner
 from xplique_sal._engine.question import Question
 from xplique_sal._engine.recipe import PointsRecipe, Recipe
-from xplique_sal._engine.request import Explained, Request
+from xplique_sal._engine.request import Explained, Request, Told
 from xplique_sal._engine.score_runner import ScoreRunner, SettledScore
 from xplique_sal._models import devices
 from xplique_sal._models.black_box import PlainFunction
@@ -49,25 +49,6 @@ from xplique_sal.errors import (
     InvalidTargetError,
     NoGradientError,
 )
-
-
-class Told(NamedTuple):
-    """The explanations of some samples, their scores, and what the model holds them for.
-
-    Attributes
-    ----------
-    maps
-        As `BlackBoxExplainer.explain` returns them.
-    scores
-        What they explain, (N,).
-    largest
-        The indices of the largest outputs, (N,); ``None`` where they were not seen, because
-        what was explained was said beforehand or is no output.
-    """
-
-    maps: Any
-    scores: tf.Tensor
-    largest: np.ndarray | None
 
 
 class BlackBoxExplainer(abc.ABC):

@@ -1,0 +1,235 @@
+"""The work of ``explain``: samples are decoded beside the computing, and results told in batches.
+
+Batches are filled with the samples that can be read, in their order, and told of whole. So one that
+is stopped leaves whole batches, and the next makes the same batches as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from xplique_sal import _runs
+from xplique_sal._runs import ERROR, Entry, Run
+from xplique_sal.cli.asked import Asked, Samples, explainer
+from xplique_sal.cli.inputs import Record
+from xplique_sal.errors import InvalidInputError, XpliqueSalError
+
+#: The formats of results, with the ends of their names.
+FORMATS = {"npy": ".npy", "npz": ".npz", "png": ".png", "overlay": ".png"}
+#: How many bytes of samples are explained in one call, if a batch is not more.
+_AT_ONCE = 16 << 20
+#: How many threads decode, and how many batches they are ahead.
+_THREADS, _AHEAD = 2, 2
+
+
+def explain(
+    asked: Asked,
+    method: str,
+    out: Any,
+    format_: str = "npy",
+    progress: Callable[[int, int], None] = lambda done, of: None,
+    facts: dict[str, Any] | None = None,
+) -> tuple[int, int]:
+    """Explain all samples that have no result yet.
+
+    Parameters
+    ----------
+    asked
+        What is explained.
+    method
+        By which method.
+    out
+        The folder of the results.
+    format_
+        One of `FORMATS`.
+    progress
+        Called with how many samples are done, and of how many.
+    facts
+        What is kept beside the settings.
+
+    Returns
+    -------
+    good, bad
+        How many samples have a result, and how many could not be explained.
+    """
+    model = asked.load()
+    samples = Samples(asked, model)
+    made = explainer(method, model, asked)
+    settings = {**asked.settings(), "method": method, "format": format_}
+    with Run(out, settings, {**(facts or {}), "explainer": repr(made)}) as run:
+        return _Work(samples, made, format_, run).all(progress)
+
+
+class _Work:
+    """What is done for each batch of one run."""
+
+    def __init__(self, samples: Samples, made: Any, format_: str, run: Run) -> None:
+        self._samples, self._made, self._format, self._run = samples, made, format_, run
+        self._is_first = True
+        self._warned: list[str] = list(_runs.read_notes(run.folder).get("warnings", []))
+
+    def all(self, progress: Callable[[int, int], None]) -> tuple[int, int]:
+        """Explain what is missing; return how many have a result, and how many have none."""
+        source, run = self._samples.source, self._run
+        names = source.names
+        stale = [n for i, n in enumerate(names) if n in run.done and not self._is_done(i)]
+        run.retract(stale)
+        missing = [i for i in range(len(names)) if names[i] not in run.done]
+        already = len(names) - len(missing)
+        progress(already, len(names))
+        start, done = time.perf_counter(), 0
+        for batch, bad in _batches(self._decoded(missing), self._size):
+            run.commit([_failed(names[i], error) for i, error in bad])
+            if batch:
+                self._explained(batch)
+            done += len(batch) + len(bad)
+            progress(already + done, len(names))
+        seconds = time.perf_counter() - start
+        run.note(warnings=self._warned, seconds=round(seconds, 3), explained=len(missing))
+        good = sum(name in run.done for name in names)
+        run.finish(names)
+        return good, len(names) - good
+
+    def _is_done(self, number: int) -> bool:
+        source = self._samples.source
+        return self._run.is_done(source.names[number], source.changed(number))
+
+    def _size(self, sample: np.ndarray) -> int:
+        """Return how many samples such as this are explained in one call."""
+        batch = self._made.batch_size if isinstance(self._made.batch_size, int) else 64
+        return batch * max(1, min(64, _AT_ONCE // (batch * max(sample.nbytes, 1))))
+
+    def _decoded(self, missing: Sequence[int]) -> Iterator[tuple[int, Any]]:
+        """Yield samples, or why there is none, in order, read by threads that are ahead."""
+        source, waiting = self._samples.source, deque[tuple[int, Future[Any]]]()
+        ahead = _AHEAD * 64
+        with ThreadPoolExecutor(_THREADS) as pool:
+            try:
+                for record in source.records(missing, self._samples.shape):
+                    waiting.append((record.number, pool.submit(self._read, record)))
+                    if len(waiting) > ahead:
+                        number, sample = waiting.popleft()
+                        yield number, sample.result()
+                while waiting:
+                    number, sample = waiting.popleft()
+                    yield number, sample.result()
+            finally:
+                for _, sample in waiting:
+                    sample.cancel()
+
+    def _read(self, record: Record) -> Any:
+        try:
+            return self._samples.read(record)
+        except XpliqueSalError as error:
+            return error
+
+    def _explained(self, batch: list[tuple[int, np.ndarray]]) -> None:
+        """Explain a batch and tell of it; where it fails, each sample by itself."""
+        try:
+            self._told(batch)
+        except XpliqueSalError:
+            nothing_went_well = self._is_first
+            if not self._one_by_one(batch) and nothing_went_well:
+                raise  # what was asked for does not fit the model
+
+    def _one_by_one(self, batch: list[tuple[int, np.ndarray]]) -> int:
+        good = 0
+        for number, sample in batch:
+            try:
+                self._told([(number, sample)])
+                good += 1
+            except XpliqueSalError as error:
+                self._run.commit([_failed(self._samples.source.names[number], error)])
+        return good
+
+    def _told(self, batch: list[tuple[int, np.ndarray]]) -> None:
+        numbers = [number for number, _ in batch]
+        targets = [self._samples.target(number) for number in numbers]
+        x, y = np.stack([sample for _, sample in batch]), None
+        if targets[0] is not None:
+            y = np.array(targets)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            told = self._made._told(x, y, first=len(self._run.done))
+        self._is_first = False
+        self._warned += [
+            text
+            for text in dict.fromkeys(str(w.message) for w in caught)
+            if text not in self._warned
+        ]
+        maps, scores = np.asarray(told.maps), np.asarray(told.scores)
+        largest = told.largest if told.largest is not None else [None] * len(maps)
+        entries = []
+        for i, number in enumerate(numbers):
+            name = self._samples.source.names[number]
+            file = _runs.file_of(name, FORMATS[self._format])
+            target = largest[i] if targets[i] is None else targets[i]
+            more = {"prediction": largest[i], "truth": self._samples.truth(number)}
+            entries.append(
+                Entry(
+                    name,
+                    target=None if target is None else int(target),
+                    score=float(scores[i]),
+                    file=file,
+                    more={key: int(value) for key, value in more.items() if value is not None},
+                )
+            )
+            self._run.stage(file, self._encoded(maps[i], x[i], entries[-1]))
+        self._run.commit(entries)
+
+    def _encoded(self, map_: np.ndarray, sample: np.ndarray, entry: Entry) -> bytes:
+        """Return a map as the bytes of a file."""
+        content = io.BytesIO()
+        if self._format == "npy":
+            np.save(content, map_, allow_pickle=False)
+        elif self._format == "npz":
+            held: dict[str, Any] = {"map": map_, "score": entry.score}
+            held["class"] = -1 if entry.target is None else entry.target
+            np.savez_compressed(content, **held)
+        else:
+            from xplique_sal.report.pictures import coloured, overlaid, png
+
+            if map_.ndim != 3 or map_.shape[-1] != 1:
+                raise InvalidInputError(
+                    "maps of pictures for --format png and overlay",
+                    f"the shape {map_.shape}",
+                    "Use --format npy, and xplique-sal report.",
+                )
+            map_ = map_[..., 0]
+            return png(coloured(map_) if self._format == "png" else overlaid(map_, sample))
+        return content.getvalue()
+
+
+def _batches(
+    decoded: Iterator[tuple[int, Any]], size_of: Callable[[np.ndarray], int]
+) -> Iterator[tuple[list[tuple[int, np.ndarray]], list[tuple[int, Exception]]]]:
+    """Yield batches of samples of one shape, and what could not be read since the last."""
+    batch: list[tuple[int, np.ndarray]] = []
+    bad: list[tuple[int, Exception]] = []
+    with contextlib.closing(decoded):  # type: ignore[type-var]
+        for number, sample in decoded:
+            if isinstance(sample, Exception):
+                bad.append((number, sample))
+                continue
+            if batch and batch[0][1].shape != sample.shape:
+                yield batch, bad
+                batch, bad = [], []
+            batch.append((number, sample))
+            if len(batch) == size_of(sample):
+                yield batch, bad
+                batch, bad = [], []
+        if batch or bad:
+            yield batch, bad
+
+
+def _failed(name: str, error: Exception) -> Entry:
+    return Entry(name, ERROR, error=str(error))
