@@ -252,7 +252,7 @@ PUBLIC = {
     "xplique_sal": [
         *("DeconvNet", "DeepLift", "GradCAM", "GradCAMPP", "GradientInput", "GradientShap"),
         *("GuidedBackprop", "IntegratedGradients", "LRP", "LayerCAM", "Occlusion", "Rise"),
-        *("Saliency", "SmoothGrad", "SquareGrad"),
+        *("Saliency", "ScoreCAM", "SmoothGrad", "SquareGrad"),
         *("Tasks", "VarGrad", "__version__", "attributions", "callbacks", "detection", "errors"),
         *("forget", "grad_modifiers", "localization", "losses", "metrics", "operators", "plots"),
         *("quantus", "report", "segmentation", "targets", "versions", "visualization"),
@@ -260,7 +260,7 @@ PUBLIC = {
     "xplique_sal.attributions": [
         *("DeconvNet", "DeepLift", "GradCAM", "GradCAMPP", "GradientInput", "GradientShap"),
         *("GuidedBackprop", "IntegratedGradients", "LRP", "LayerCAM", "Occlusion", "Rise"),
-        *("Saliency", "SmoothGrad", "SquareGrad"),
+        *("Saliency", "ScoreCAM", "SmoothGrad", "SquareGrad"),
         "VarGrad",
     ],
     "xplique_sal.attributions.base": ["BlackBoxExplainer", "WhiteBoxExplainer"],

@@ -46,6 +46,7 @@ EXPLAINERS: Explainers = {
     "GradCAM": _of("GradCAM"),
     "GradCAMPP": _of("GradCAMPP"),
     "LayerCAM": _of("LayerCAM"),
+    "ScoreCAM": _of("ScoreCAM"),
     "GuidedBackprop": _of("GuidedBackprop"),
     "DeconvNet": _of("DeconvNet"),
     "Occlusion": _of("Occlusion", patch_size=5, patch_stride=5),

@@ -8,7 +8,7 @@ import tensorflow as tf
 from reference import built_once
 
 from xplique_sal._tracing.programs import trace_count
-from xplique_sal.attributions import GradCAM, GradCAMPP, LayerCAM
+from xplique_sal.attributions import GradCAM, GradCAMPP, LayerCAM, ScoreCAM
 from xplique_sal.attributions.feature_map_base import _resized
 from xplique_sal.errors import InvalidModelError, InvalidParameterError, LayerNotFoundError
 
@@ -419,7 +419,7 @@ def test_parameters_that_do_not_exist(keras):
     with pytest.raises(InvalidParameterError, match="interpolation"):
         GradCAM(model, interpolation="cubic")
     with pytest.raises(InvalidParameterError, match="conv_layer"):
-        GradCAM(model, conv_layer=["first", "second"])(np.zeros((1, 8, 10, 3), "float32"), 0)
+        GradCAM(model, conv_layer={"a": "first"})(np.zeros((1, 8, 10, 3), "float32"), 0)
     with pytest.raises(LayerNotFoundError, match="second"):
         GradCAM(model, conv_layer="secnd")
 
@@ -600,3 +600,85 @@ def test_a_saved_model_as_a_layer_hides_its_layers(keras, tmp_path):
     model = keras.Sequential([keras.layers.Input((6, 6, 3)), function, keras.layers.Dense(2)])
     with pytest.raises(InvalidModelError, match="inside a SavedModel"):
         GradCAM(model)(np.ones((2, 6, 6, 3), "float32"), 1)
+
+
+def scored(model, x, output, channels=None, way="bicubic", layer=1):
+    """Score-CAM, one channel of one sample at a time."""
+    maps = []
+    for image in x:
+        features = image[np.newaxis]
+        for part in model.layers[: layer + 1]:
+            features = part(features)
+        each = np.moveaxis(np.asarray(features[0]), -1, 0)[..., np.newaxis].astype("float64")
+        if channels is not None:
+            each = each[np.argsort([-feature.var() for feature in each])[:channels]]
+        gains = []
+        for feature in each:
+            mask = tf.image.resize(feature, image.shape[:2], way).numpy().astype("float64")
+            spread = mask.max() - mask.min()
+            mask = (mask - mask.min()) / spread if spread else 0 * mask
+            both = np.stack([image * mask, 0 * image]).astype("float32")
+            of_masked, of_nothing = np.asarray(model(both), "float64")[:, output]
+            gains.append(of_masked - of_nothing)
+        weights = np.exp(gains) / np.exp(gains).sum()
+        weighed = sum(w * feature for w, feature in zip(weights, each, strict=True))
+        maps.append(tf.image.resize(np.maximum(weighed, 0), image.shape[:2], way))
+    return np.stack(maps)
+
+
+@pytest.mark.parametrize("channels, way", [(None, "bicubic"), (2, "nearest"), (99, "bilinear")])
+def test_channels_weigh_as_much_as_the_score_of_what_they_show(keras, rng, channels, way):
+    model, x = network(keras), 3 * rng.normal(size=(3, 8, 10, 3)).astype("float32")
+    expected = np.stack([scored(model, x, output, channels, way) for output in range(3)], 1)
+    for batch_size in (2, 64):
+        explainer = ScoreCAM(model, batch_size=batch_size, nb_channels=channels, interpolation=way)
+        assert_close(explainer.explain(x, [0, 1, 2]), expected[range(3), range(3)], 1e-4)
+    assert explainer.conv_layer == network(keras).layers[1].name
+    assert_close(explainer.explain_outputs(x, [2, 0]), expected[:, [2, 0]], 1e-4)
+
+
+def test_a_channel_that_is_the_same_everywhere_hides_all(keras):
+    model = keras.Sequential(
+        [
+            keras.layers.Input((4, 4, 1)),
+            keras.layers.Conv2D(2, 1, name="conv"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(1),
+        ]
+    )
+    kernel = np.array([1.0, 0.0]).reshape(1, 1, 1, 2)
+    model.set_weights([kernel, np.array([0.0, 2.0]), np.ones((2, 1)), np.zeros(1)])
+    x = np.arange(16, dtype="float32").reshape(1, 4, 4, 1) / 15
+    kept = np.exp((x**2).mean() + 2), np.exp(2.0)  # the mean of x·m, beside that of the second
+    expected = (kept[0] * x + kept[1] * 2) / sum(kept)
+    assert_close(ScoreCAM(model, conv_layer="conv").explain(x), expected)
+    with pytest.raises(InvalidParameterError, match="nb_channels"):
+        ScoreCAM(model, nb_channels=0)
+    with pytest.raises(InvalidParameterError, match="takes no gradient"):
+        ScoreCAM(model, backprop_modifier="guided")
+
+
+@pytest.mark.parametrize("method", [GradCAM, ScoreCAM])
+def test_several_layers_have_the_mean_of_their_maps(keras, rng, method):
+    model, x = network(keras), rng.normal(size=(3, 8, 10, 3)).astype("float32")
+    each = [method(model, conv_layer=layer).explain(x, 1) for layer in ("first", "pooling")]
+    explainer = method(model, conv_layer=["first", "pooling"])
+    assert_close(explainer.explain(x, 1), (each[0] + each[1]) / 2)
+    assert_close(explainer.explain_outputs(x)[:, 1], (each[0] + each[1]) / 2)
+
+
+def test_score_cam_of_two_images_masks_one_at_a_time(keras, rng):
+    model, ways = two_images(keras, False)
+    x = {name: rng.normal(size=(2, 8, 8, 3)).astype("float32") for name in ("left", "right")}
+    maps = ScoreCAM(model, conv_layer={"left": "a", "right": "b"}).explain(x, 1)
+    for (way, _), name in zip(ways, x, strict=True):
+        features = np.asarray(way(x[name]))
+        gains = []
+        for channel in range(4):
+            mask = tf.image.resize(features[..., channel : channel + 1], (8, 8), "bicubic").numpy()
+            low, high = mask.min((1, 2, 3), keepdims=True), mask.max((1, 2, 3), keepdims=True)
+            changed = {**x, name: x[name] * (mask - low) / (high - low)}
+            gains.append(np.asarray(model(changed))[:, 1])
+        weights = (np.exp(gains) / np.exp(gains).sum(0)).T[:, np.newaxis, np.newaxis]
+        weighed = np.maximum((features * weights).sum(-1, keepdims=True), 0)
+        assert_close(maps[name], tf.image.resize(weighed, (8, 8), "bicubic"), 1e-4)

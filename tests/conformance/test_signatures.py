@@ -127,6 +127,7 @@ NOISE = {**WHITE_BOX, "reducer": "mean", "nb_samples": 50, "noise": 0.2}
         ("GradCAM", CAM, {"interpolation": "bicubic", "relu": True}),
         ("GradCAMPP", CAM, {"interpolation": "bicubic", "relu": True}),
         ("LayerCAM", CAM, {"interpolation": "bicubic", "relu": True}),
+        ("ScoreCAM", CAM, {"interpolation": "bicubic", "relu": True, "nb_channels": None}),
     ],
 )
 def test_parameters_of_the_gradient_methods(name, positional, own):

@@ -122,7 +122,7 @@ def scores_behind(
         some = masks(first, min(copies_at_once, masks.count - first))
         copies = len(some)
         rows = [tf.tile(x, [copies, *[1] * (x.shape.rank - 1)]) for x in inputs[:position]]
-        rows.append(_masked(inputs[position], some, value))
+        rows.append(masked(inputs[position], some[:, tf.newaxis], value))
         rows += [tf.tile(x, [copies, *[1] * (x.shape.rank - 1)]) for x in inputs[position + 1 :]]
         scores = score(rows)
         yield MaskedScores(some, scores.reshape(copies, -1, *scores.shape[1:]))
@@ -144,14 +144,14 @@ def with_hidden(x: tf.Tensor, hidden: tf.Tensor, value: Any) -> tf.Tensor:
     return tf.reshape(changed, tf.concat([[-1], tf.shape(x)[1:]], 0))
 
 
-def _masked(x: tf.Tensor, masks: tf.Tensor, value: np.ndarray) -> tf.Tensor:
-    """Return x·m + v·(1 − m) of each mask and sample, (masks · N, ...)."""
+def masked(x: tf.Tensor, masks: tf.Tensor, value: Any) -> tf.Tensor:
+    """Return x·m + v·(1 − m) of masks (masks, N or 1, ...) of samples, (masks · N, ...)."""
     if not (x.dtype.is_floating or x.dtype.is_integer or x.dtype.is_bool):
         raise InvalidInputError(
             "inputs that are numbers", f"the dtype {x.dtype.name}", "Convert them to numbers."
         )
     exact = x if x.dtype.is_floating else tf.cast(x, tf.float64)
-    kept = tf.cast(masks, exact.dtype)[:, tf.newaxis]
+    kept = tf.cast(masks, exact.dtype)
     changed = exact * kept + tf.cast(value, exact.dtype) * (1 - kept)
     if changed.dtype != x.dtype:
         changed = tf.cast(tf.round(changed), x.dtype)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from xplique_sal.attributions.occlusion import Occlusion
     from xplique_sal.attributions.rise import Rise
     from xplique_sal.attributions.saliency import Saliency
+    from xplique_sal.attributions.score_cam import ScoreCAM
     from xplique_sal.attributions.smoothgrad import SmoothGrad
     from xplique_sal.attributions.square_grad import SquareGrad
     from xplique_sal.attributions.vargrad import VarGrad
@@ -35,6 +36,7 @@ __all__ = [
     "Occlusion",
     "Rise",
     "Saliency",
+    "ScoreCAM",
     "SmoothGrad",
     "SquareGrad",
     "VarGrad",
@@ -55,6 +57,7 @@ _MODULES = {
     "Occlusion": "occlusion",
     "Rise": "rise",
     "Saliency": "saliency",
+    "ScoreCAM": "score_cam",
     "SmoothGrad": "smoothgrad",
     "SquareGrad": "square_grad",
     "VarGrad": "vargrad",

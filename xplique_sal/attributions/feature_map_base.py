@@ -32,17 +32,22 @@ class _WeighedChannels(Recipe):
     nb_details = 1
 
     def __init__(
-        self, weights: Callable[..., tf.Tensor], interpolation: str, relu: bool, each: bool
+        self,
+        weights: Callable[..., tf.Tensor],
+        interpolation: str,
+        relu: bool,
+        shown: tuple[int, ...] | None = None,
     ) -> None:
         self._weights = weights
         self._interpolation = interpolation
         self._relu = relu
-        self._each = each
+        #: The input that the map of each layer is brought to the size of, if it was said.
+        self._shown = shown
 
     @property
     def key(self) -> tuple[Any, ...]:
         """A hashable value, equal for recipes of which the same is traced."""
-        return (*super().key, self._weights, self._interpolation, self._relu, self._each)
+        return (*super().key, self._weights, self._interpolation, self._relu, self._shown)
 
     def combine(self, gradient: tf.Tensor, source: tf.Tensor, place: Source) -> tf.Tensor:
         """Return the map, with a channel axis of length one where the input has its channels.
@@ -50,27 +55,19 @@ class _WeighedChannels(Recipe):
         Of an input without channels, to which the model adds the axis, it has none either.
         """
         features = tf.cast(source, tf.float32)
-        rank = features.shape.rank
-        channels = place.channel_axis % rank
-        # Each frame is a map of its own.
-        first = 2 if place.is_of_frames else 1
-        positions = [axis for axis in range(first, rank) if axis != channels]
-        if not positions:
-            raise InvalidModelError(
-                "a `conv_layer` whose output has positions: height and width, or time",
-                f"one whose output has the shape {tuple(features.shape)}",
-                "Name a layer before the positions are flattened or averaged.",
-            )
+        positions, channels = axes_of(features, place)
         weights = self._weights(tf.cast(gradient, tf.float32), features, positions)
         weighed = tf.reduce_sum(weights * features, channels)
         if self._relu:
             weighed = tf.nn.relu(weighed)
-        shown = _shown(place, source, place.position if self._each else None)
-        into = place.input_channel_axis % rank if shown.shape.rank == rank else None
-        size = tf.shape(shown)
-        sizes = [size[axis] for axis in range(1, shown.shape.rank) if axis != into]
-        resized = _resized(weighed, sizes, self._interpolation)
-        return resized if into is None else tf.expand_dims(resized, into)
+        shown, into = self.shown(source, place)
+        return resized_to(weighed, tf.shape(shown), into, self._interpolation)
+
+    def shown(self, source: tf.Tensor, place: Source) -> tuple[tf.Tensor, int | None]:
+        """Return the input to whose size a map is brought, and the axis of its channels, if any."""
+        shown = _shown(place, source, None if self._shown is None else self._shown[place.position])
+        rank = source.shape.rank
+        return shown, place.input_channel_axis % rank if shown.shape.rank == rank else None
 
     def details(self, attributions: Sequence[tf.Tensor], scores: tf.Tensor) -> tf.Tensor:
         """Return 1 for each sample whose map is zero everywhere, else 0."""
@@ -90,8 +87,9 @@ class FeatureMapExplainer(WhiteBoxExplainer):
         The layer that makes the feature map A, named as `output_layer`. ``None`` is the last layer
         whose output has the positions (height and width) of the last convolution's, so with the
         activation after it and before a pooling; the attribute `conv_layer` tells it after the
-        first explanation. Of several inputs that are images, a list or a dict names one for each,
-        and the maps are in the inputs' structure.
+        first explanation. A list of several layers of one input has the mean of their maps. Of
+        several inputs that are images, a list or a dict names one for each, and the maps are in
+        the inputs' structure.
     interpolation
         How the map is resized to the input: ``"bicubic"``, which can overshoot a little, also
         below 0; ``"bilinear"`` or ``"nearest"``, which cannot.
@@ -127,7 +125,7 @@ class FeatureMapExplainer(WhiteBoxExplainer):
         layers: Any = leaves(conv_layer) if each else conv_layer
         self.interpolation = interpolation
         self.relu = bool(relu)
-        self._recipe = _WeighedChannels(type(self)._weights, interpolation, self.relu, each)
+        self._recipe = _WeighedChannels(type(self)._weights, interpolation, self.relu)
         super().__init__(
             model,
             output_layer,
@@ -172,20 +170,40 @@ class FeatureMapExplainer(WhiteBoxExplainer):
             layer = last_feature_map(self._gradients.question.view, request.samples)
             vars(self)["conv_layer"] = layer
             self._differentiate_to(layer)
+        elif self._is_mean_of(request):
+            layers = leaves(self.conv_layer)
+            self._differentiate_to(layers, (0,) * len(layers))
         elif self._each:
-            self._differentiate_to(_in_order(self.conv_layer, request.samples.for_user))
+            layers = _in_order(self.conv_layer, request.samples.for_user)
+            self._differentiate_to(layers, tuple(range(len(layers))))
         return request
 
-    def _differentiate_to(self, layers: Any) -> None:
+    def _is_mean_of(self, request: Request) -> bool:
+        """Tell whether several layers were named of one input."""
+        return isinstance(self.conv_layer, (list, tuple)) and request.samples.for_user == 0
+
+    def _differentiate_to(self, layers: Any, shown: tuple[int, ...] | None = None) -> None:
         question = self._gradients.question
-        if question.view.wrt_layer != layers:
-            question = replace(question, view=question.view.differentiated_to(layers))
+        recipe = _WeighedChannels(type(self)._weights, self.interpolation, self.relu, shown)
+        if question.view.wrt_layer != layers or question.recipe.key != recipe.key:
+            view = question.view.differentiated_to(layers)
+            question = replace(question, view=view, recipe=recipe)
             self._gradients = GradientRunner(question, self.strategy)
 
     def _packed(self, request: Request, maps: Sequence[tf.Tensor | None]) -> Any:
-        return (
-            pack(request.samples.for_user, maps) if self._each else super()._packed(request, maps)
-        )
+        if self._is_mean_of(request):
+            known = [map_ for map_ in maps if map_ is not None]
+            if len(known) < len(maps):
+                lacking = [map_ is None for map_ in maps].index(True)
+                raise InvalidModelError(
+                    "layers in `conv_layer` on each of which the score depends",
+                    repr(leaves(self.conv_layer)[lacking]),
+                    "Leave it out.",
+                )
+            return tf.add_n(known) / len(known)
+        if self._each:
+            return pack(request.samples.for_user, maps)
+        return super()._packed(request, maps)
 
     def _warn(self, explained: Explained) -> None:
         super()._warn(explained)
@@ -199,6 +217,36 @@ class FeatureMapExplainer(WhiteBoxExplainer):
                 "method counts as 0. GradCAM(…, relu=False) shows it with its sign.",
                 "zero map",
             )
+
+
+def axes_of(features: tf.Tensor, place: Source) -> tuple[list[int], int]:
+    """Return the axes of a feature map's positions, without that of frames, and of its channels.
+
+    Raises
+    ------
+    InvalidModelError
+        If it has no positions.
+    """
+    rank = features.shape.rank
+    channels = place.channel_axis % rank
+    # Each frame is a map of its own.
+    first = 2 if place.is_of_frames else 1
+    positions = [axis for axis in range(first, rank) if axis != channels]
+    if not positions:
+        raise InvalidModelError(
+            "a `conv_layer` whose output has positions: height and width, or time",
+            f"one whose output has the shape {tuple(features.shape)}",
+            "Name a layer before the positions are flattened or averaged.",
+        )
+    return positions, channels
+
+
+def resized_to(maps: tf.Tensor, size: tf.Tensor, into: int | None, method: str) -> tf.Tensor:
+    """Return maps (N, ...) in the shape `size` of an input, of whose channels one is left."""
+    rank = maps.shape.rank + (into is not None)
+    sizes = [size[axis] for axis in range(1, rank) if axis != into]
+    resized = _resized(maps, sizes, method)
+    return resized if into is None else tf.expand_dims(resized, into)
 
 
 def _in_order(named: Any, for_user: Skeleton) -> list[int | str]:
