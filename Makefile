@@ -30,7 +30,7 @@ export NO_MKDOCS_2_WARNING ?= 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-docs test-lowest test-py310 test-matrix matrix-update test-peers bench bench-quick bench-accuracy bench-update format format-check lint types docs notebooks \
+.PHONY: help demo test test-networks test-docs test-lowest test-py310 test-matrix matrix-update test-peers bench bench-quick bench-accuracy bench-update format format-check lint types docs notebooks \
 	notebooks-update gallery gallery-update check clean clean-all
 
 help: ## show the targets
@@ -43,7 +43,11 @@ demo: $(VENV)/.installed-demo ## train, explain and write demo.png (KERAS=2|3, S
 
 # TensorFlow's own optimizer of graphs takes a fifth of the time: `test-lowest` runs every test with it.
 test: $(VENV)/.installed-test ## run the tests of the package
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --unoptimized --ignore=tests/demo --ignore=tests/docs
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --unoptimized -m "not networks" \
+		--ignore=tests/demo --ignore=tests/docs
+
+test-networks: $(VENV)/.installed-test ## run the tests that train networks, or explain large ones
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m networks
 
 test-docs: $(VENV)/.installed-test ## run every code block of the documentation, and the demos
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/demo tests/docs
@@ -104,7 +108,7 @@ gallery: $(GALLERY)/.installed ## execute the gallery, with the pretrained model
 gallery-update: $(GALLERY)/.installed ## the same, and keep the outputs and the picture of the first page
 	$(GALLERY)/bin/python notebooks/execute.py --gallery --keep
 
-check: format-check lint types test test-docs docs notebooks ## everything above that must hold before a commit
+check: format-check lint types test test-networks test-docs docs notebooks ## everything above that must hold before a commit
 
 clean: ## remove what the other targets made, except the environments
 	rm -rf site dist build demo.png class_visualisation.png localisation.png regression.png segmentation.png detection.png metrics.png callback.png .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -197,6 +197,7 @@ def trained(keras, build, callbacks, as_dataset, **options):
     }
 
 
+@pytest.mark.networks
 @pytest.mark.parametrize(
     ("build", "options", "as_dataset"),
     [

@@ -334,6 +334,7 @@ def test_new_statistics_need_no_new_trace(keras, rng):
     assert np.abs(after - before).max() > 1e-3
 
 
+@pytest.mark.networks
 @pytest.mark.parametrize(
     "name, left",
     [

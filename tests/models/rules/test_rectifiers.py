@@ -429,6 +429,7 @@ def test_the_sigmoid_that_is_explained_is_not_said_to_be_left(keras, rng):
     assert explainer.rewiring.smooth == ()
 
 
+@pytest.mark.networks
 def test_gates_of_mobilenet_v3(keras, rng):
     model = keras.applications.MobileNetV3Small(
         input_shape=(32, 32, 3), weights=None, classes=5, classifier_activation=None
