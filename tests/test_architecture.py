@@ -44,7 +44,12 @@ ONLY = {
         "_models.traced",
         "_models.rules.rewiring",
     },
-    "tf.function": {"_tracing.programs", "_tracing.substitutes", "_tracing.wrapping"},
+    "tf.function": {
+        "_tracing.programs",
+        "_tracing.saving",
+        "_tracing.substitutes",
+        "_tracing.wrapping",
+    },
     "tensorflow.python": {"_models.rules.rewiring"},
 }
 KERASES = {"keras", "tf_keras"}
@@ -268,7 +273,7 @@ PUBLIC = {
     "xplique_sal.cli": ["main"],
     "xplique_sal.detection": ["box_targets", "convert_boxes"],
     "xplique_sal.errors": [
-        *("InvalidInputError", "InvalidModelError", "InvalidOperatorError"),
+        *("ExportError", "InvalidInputError", "InvalidModelError", "InvalidOperatorError"),
         *("InvalidParameterError", "InvalidTargetError", "LayerNotFoundError", "NoGradientError"),
         *("NothingRewiredError", "XpliqueSalError"),
     ],

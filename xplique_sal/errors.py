@@ -86,3 +86,7 @@ class NoGradientError(XpliqueSalError, ValueError):
 
 class NothingRewiredError(XpliqueSalError, ValueError):
     """A backprop modifier reached no rectifier, or could not reach one that is there."""
+
+
+class ExportError(XpliqueSalError, TypeError):
+    """The explainer cannot run without Python and this package, so it cannot be exported."""

@@ -223,10 +223,14 @@ def largest_outputs(
 ) -> tf.Tensor | None:
     """Return the index of each sample's largest output, (N,); ``None`` if f(x) has positions."""
     x, _ = layout.packed(view.cast_all(arrays))
-    output = (f := TracedModel(view))(x)
+    return largest_of((f := TracedModel(view))(x), f.channel_axis)
+
+
+def largest_of(output: tf.Tensor, channel_axis: int) -> tf.Tensor | None:
+    """Return the index of the largest output of f(x), (N,); ``None`` if it has positions."""
     if output.shape.rank is None or output.shape.rank > 2:
         return None
-    return tf.argmax(per_output(output, f.channel_axis), -1)
+    return tf.argmax(per_output(output, channel_axis), -1)
 
 
 def sources_of(view: ModelView, layout: Layout, arrays: Sequence[tf.Tensor]) -> list[tf.Tensor]:

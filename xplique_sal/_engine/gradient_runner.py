@@ -34,11 +34,11 @@ from xplique_sal._tracing.programs import Program, TraceFailed
 
 #: What a score in float16 is multiplied by first, as a loss is in training, and what the factor is
 #: divided by where a gradient then overflows.
-_HALF_SCALE = 2.0**16
-_HALF_STEP = 2.0**8
+HALF_SCALE = 2.0**16
+HALF_STEP = 2.0**8
 
 #: How many points of samples are evaluated at once, if there is no bound and there are few samples.
-_AT_ONCE = 64
+AT_ONCE = 64
 
 
 class Compiled(NamedTuple):
@@ -130,7 +130,7 @@ class GradientRunner:
             check = self.question.score.check_targets
             request.check_targets(batch, check, facts.output_shape, facts.channel_axis)
             arrays = [*batch.inputs, *batch.targets]
-        size = in_batches.rows_of_model(request, programs[0], most or max(batch.size, _AT_ONCE))
+        size = in_batches.rows_of_model(request, programs[0], most or max(batch.size, AT_ONCE))
         at_once = in_batches.rows_of_program(request, programs[0], size, batch.size)
         if share > 1 and not request.needed_batch:
             size, at_once = -(-size // share), -(-min(at_once, batch.size) // share)
@@ -163,7 +163,7 @@ class GradientRunner:
     def _run(self, program: Program, settings: Settings, rows: Rows, start: int) -> Explained:
         """Return the explanations of rows, of which the first is sample `start`."""
         facts = program.facts
-        scale = _HALF_SCALE if facts.in_float16 else 1.0
+        scale = HALF_SCALE if facts.in_float16 else 1.0
         while True:
             given = settings._replace(first=np.int64(start), scale=np.float32(scale))
             flat = [*map(tf.convert_to_tensor, given.flat)]
@@ -173,7 +173,7 @@ class GradientRunner:
             found = numbers[..., 0]
             if scale == 1.0 or np.isfinite(found).all():
                 break
-            scale = max(scale / _HALF_STEP, 1.0)
+            scale = max(scale / HALF_STEP, 1.0)
         known = [map_ for map_, has in zip(maps, facts.has_gradient, strict=True) if has]
         for tensor in (scores, *known):
             if tensor.shape.rank == 0 or tensor.shape[0] != rows.given:

@@ -52,6 +52,8 @@ class TracedModel:
         The last f(x), in the precision of the model.
     whole_output
         What the model itself returned then, of which `explained` may be a layer inside.
+    given
+        What it was given then, in its order of inputs.
     rewirer
         The view's backprop modifier at work, if it has one.
     activation
@@ -76,6 +78,7 @@ class TracedModel:
         self.wrt: list[tf.Tensor] = []
         self.explained: tf.Tensor | None = None
         self.whole_output: Any = None
+        self.given: list[tf.Tensor] = []
         self._batch: int | None = None
         self.activation: str | None = None
         self._outputs: list[tf.Tensor] = []
@@ -134,7 +137,7 @@ class TracedModel:
         model = self.view.model
         given, for_model, _ = arrange(inputs, self.view.inputs_for(inputs))
         flat = self.view.cast_all(given)
-        self._batch = flat[0].shape[0]
+        self._batch, self.given = flat[0].shape[0], list(flat)
         calls: dict[int, list[Any]] = {}
 
         def see(layer: Any, output: Any) -> Any:

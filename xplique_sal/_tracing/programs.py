@@ -41,6 +41,8 @@ class Program:
 
     Attributes
     ----------
+    function
+        The concrete function.
     facts
         What the Python function reported besides its tensors.
     has_state
@@ -52,14 +54,14 @@ class Program:
     _changing = threading.RLock()
 
     def __init__(self, function: Any, facts: Any) -> None:
-        self._function = function
+        self.function = function
         self.facts = facts
         self._state = changed_variables(function)
         self.has_state = depends_on(function, self._state)
 
     def __call__(self, *tensors: Any) -> Any:
         """Run the graph on flat tensors and return what the Python function returned."""
-        function = self._substitutable if substitutes.is_active() else self._function
+        function = self._substitutable if substitutes.is_active() else self.function
         if not self._state:
             return function(*tensors)
         with self._changing, values_restored(self._state):
@@ -67,13 +69,13 @@ class Program:
 
     @functools.cached_property
     def _substitutable(self) -> substitutes.Substitutable:
-        return substitutes.Substitutable(self._function)
+        return substitutes.Substitutable(self.function)
 
     @property
     def variables(self) -> list[tf.Variable]:
         """The variables that the result depends on, and that it leaves alone, as they are read."""
         state = {id(variable.handle) for variable in self._state}
-        read = substitutes.read_by(self._function)
+        read = substitutes.read_by(self.function)
         return [variable for variable in read if id(variable.handle) not in state]
 
 

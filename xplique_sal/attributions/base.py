@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import inspect
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -43,6 +44,7 @@ from xplique_sal._parameters import one_of
 from xplique_sal._tracing import keras_compat, substitutes
 from xplique_sal.attributions.signatures import described, parameters_of, with_inherited_sections
 from xplique_sal.errors import (
+    ExportError,
     InvalidInputError,
     InvalidOperatorError,
     InvalidParameterError,
@@ -384,6 +386,89 @@ class BlackBoxExplainer(abc.ABC):
         results = [*self._results(request, self._bound.rows(request.samples), verbose)]
         return self._joined(request, results)[0]
 
+    @final
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        inputs: Structure | None = None,
+        targets: Structure | None = None,
+        *,
+        format: Literal["saved_model", "tflite"] = "saved_model",
+    ) -> None:
+        """Write the explainer as a graph that TensorFlow runs alone, for serving.
+
+        The SavedModel needs neither Python nor this package. Of samples it returns what the model
+        returns, ``outputs``; what `explain` returns, ``maps``; and what was explained, ``scores``
+        (N,). They come from one forward pass; of a method that looks at other points than the
+        sample, the sample itself is one pass more.
+
+        Signatures are ``serving_default``, of ``inputs`` alone, which explains the largest output;
+        and ``explain_class``, of ``inputs`` and ``class_index`` (N,), int32. Of an operator that
+        takes other targets than outputs there is the first alone, with ``targets`` if such are
+        passed here. Several inputs go by their keys, or as ``inputs_0``, ``inputs_1``; several
+        outputs or maps likewise.
+
+        Any number of samples is taken at once. Where `explain` raises an error, a sample's map and
+        score are NaN: of a class that does not exist, of inputs or a gradient that are not finite.
+        Random noise is that of the explainer's seed and of a sample's position in its batch.
+
+        Parameters
+        ----------
+        path
+            A folder, or of a TFLite file its name.
+        inputs
+            Samples, one at least, of the shapes and dtypes that are to be served; as in `explain`.
+            ``None`` is what the model says that it takes.
+        targets
+            Targets of these samples, for an operator of one's own that takes some.
+        format
+            ``"saved_model"``; or ``"tflite"``, a file of TFLite's built-in operations, which takes
+            one sample at a time.
+
+        Raises
+        ------
+        ExportError
+            If the method is no method of gradients, or overwrites `explain_batch`; if the model
+            has a state, a fixed batch size or calls Python; if the operator returns a scalar; or
+            if TFLite has not the operations.
+        XpliqueSalError
+            As `explain` raises them for the samples.
+
+        Examples
+        --------
+        >>> explainer.export("served/1")  # doctest: +SKIP
+        """
+        one_of("format", format, ("saved_model", "tflite"))
+        self._export(os.fspath(path), self._to_serve(inputs), targets, format)
+
+    def _export(self, path: str, inputs: Structure, targets: Structure | None, kind: str) -> None:
+        raise ExportError(
+            "a method of gradients",
+            f"{type(self).__name__}, which asks for the scores of changed samples from Python",
+            "Export a method of gradients.",
+        )
+
+    def _to_serve(self, inputs: Structure | None) -> Structure:
+        """Return a sample of each input, by what the model says if none was given."""
+        if inputs is not None:
+            return inputs
+        model = self.model.inputs_for(None)
+        zeros: list[np.ndarray] = []
+        for _, shape, dtype in () if model is None else model.specs:
+            if shape is None or None in shape[1:] or dtype in (None, tf.string):
+                model = None
+                break
+            zeros.append(
+                np.zeros(tf.TensorShape([1, *shape[1:]]), tf.as_dtype(dtype).as_numpy_dtype)
+            )
+        if model is None:
+            raise InvalidInputError(
+                "`inputs` to export a model that does not tell the shapes of its inputs",
+                "None",
+                "Pass a sample: explainer.export(path, x[:1]).",
+            )
+        return pack(model.skeleton, zeros)
+
     def _check_outputs(self, outputs: Any) -> np.ndarray | Literal["all"]:
         if self._operator.check_targets is not check_classes:
             raise InvalidOperatorError(
@@ -642,6 +727,28 @@ class WhiteBoxExplainer(BlackBoxExplainer):
         if isinstance(self._recipe, PointsRecipe):
             request.rows_per_sample = self._recipe.points
         return request
+
+    def _export(self, path: str, inputs: Structure, targets: Structure | None, kind: str) -> None:
+        if type(self).explain_batch is not WhiteBoxExplainer.explain_batch:
+            super()._export(path, inputs, targets, kind)
+        from xplique_sal._engine.served import DEFAULT, Service  # not needed by others
+        from xplique_sal._tracing import saving
+
+        request = self._request(inputs, targets)
+        question, size = self._gradients.question, 1 if kind == "tflite" else None
+        packed = functools.partial(self._packed, request)
+        signatures = Service(question, request, packed, self.batch_size, size).signatures()
+        functions = {name: (found.function, found.names) for name, found in signatures.items()}
+        if kind == "tflite":
+            content = saving.convert(functions, question.view.model)
+            with open(path, "wb") as file:
+                file.write(content)
+        else:
+            saving.save(path, functions, question.view.model)
+        facts = signatures[DEFAULT].facts
+        WhiteBoxExplainer._warn(
+            self, Explained([], np.zeros(0), activation=facts.activation, rewiring=facts.rewiring)
+        )
 
     def explain_batch(
         self, score: SettledScore, inputs: Structure, targets: Structure | None
