@@ -14,21 +14,36 @@ from xplique_sal.visualization import visualize_class
 
 CLASSES = range(10)
 
+FIELD = 20
+"""The side of the field in the middle of the canvas that is drawn on: little more than a digit.
+
+The network takes the largest response anywhere. On a whole canvas each of its units finds a place
+of its own, and what is drawn is parts of a digit in several places.
+"""
+
 
 def start_image(seed: int = 0) -> np.ndarray:
     """Return noise to start from: at a black image this network has hardly a gradient.
 
     Its largest response to black is the same everywhere, and most of its units are off there.
     """
-    noise = np.random.default_rng(seed).normal(size=(CANVAS, CANVAS, 1))
+    noise = np.random.default_rng(seed).normal(size=(FIELD, FIELD, 1))
     return noise.astype(np.float32)
 
 
-def class_images(model: Any, seed: int = 0, callback: Any = None) -> np.ndarray:
-    """Return the image of each class, (10, 40, 40, 1).
+def on_canvas(images: np.ndarray) -> np.ndarray:
+    """Return fields (N, 20, 20, 1) as canvases (N, 40, 40, 1), black around them."""
+    margin = (CANVAS - FIELD) // 2
+    return np.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+
+
+def class_images(keras: Any, model: Any, seed: int = 0, callback: Any = None) -> np.ndarray:
+    """Return the field of each class, (10, 20, 20, 1).
 
     Parameters
     ----------
+    keras : module
+        The Keras of the model.
     model : keras.Model
         A trained network, as from `digits.trained_network`.
     seed : int
@@ -36,14 +51,16 @@ def class_images(model: Any, seed: int = 0, callback: Any = None) -> np.ndarray:
     callback : callable, optional
         As in `visualize_class`.
     """
+    field = keras.Input((FIELD, FIELD, 1))
+    canvas = keras.layers.ZeroPadding2D((CANVAS - FIELD) // 2)(field)
     return visualize_class(
-        model,
+        keras.Model(field, model(canvas)),
         CLASSES,
         image=start_image(seed),
         l2=0.03,
-        regularizers=[(TotalVariation(), 400.0)],
-        value_range=(-0.4, 1.2),
-        jitter=1,
+        regularizers=[(TotalVariation(), 100.0)],
+        value_range=(0.0, 1.2),
+        jitter=2,
         seed=seed,
         callback=callback,
     )
@@ -60,12 +77,13 @@ def run(keras: Any, seed: int, output: str | Path) -> dict[str, float]:
         ``gain``, the smallest difference of the two.
     """
     model = trained_network(keras, seed).model
-    images = class_images(model, seed)
+    images = class_images(keras, model, seed)
+    canvases = on_canvas(images)
     own = np.arange(10)
-    probabilities = model.predict(images, verbose=0)[own, own]
+    probabilities = model.predict(canvases, verbose=0)[own, own]
     logits = keras.Sequential([*model.layers[:-1], _without_softmax(keras, model)])
-    first = np.asarray(logits(start_image(seed)[np.newaxis]))[0]
-    last = np.asarray(logits(images))[own, own]
+    first = np.asarray(logits(on_canvas(start_image(seed)[np.newaxis])))[0]
+    last = np.asarray(logits(canvases))[own, own]
     print("class  p(class)  score at the start  score of the image")
     for class_, row in enumerate(zip(probabilities, first, last, strict=True)):
         print(f"{class_:5d}  {row[0]:8.4f}  {row[1]:18.1f}  {row[2]:18.1f}")
@@ -94,7 +112,7 @@ def save_picture(path: str | Path, images: np.ndarray) -> Path:
     path : str or pathlib.Path
         The file to write; missing folders are made.
     images : numpy.ndarray
-        (10, 40, 40, 1), shown between -0.4 (black) and 1.2 (white).
+        (10, 20, 20, 1), shown between 0 (black) and 1.2 (white).
 
     Returns
     -------
@@ -103,7 +121,7 @@ def save_picture(path: str | Path, images: np.ndarray) -> Path:
     """
     figure = new_figure(9, 3.9)
     for class_, axes in enumerate(figure.subplots(2, 5).ravel()):
-        axes.imshow(images[class_, ..., 0], cmap="gray", vmin=-0.4, vmax=1.2)
+        axes.imshow(images[class_, ..., 0], cmap="gray", vmin=0, vmax=1.2)
         axes.set_title(str(class_))
         axes.set_axis_off()
     return save(figure, path)
