@@ -14,7 +14,7 @@ from xplique_sal.attributions import DeepLift, GuidedBackprop, IntegratedGradien
 from xplique_sal.errors import InvalidModelError, InvalidParameterError, NothingRewiredError
 
 #: What captum 0.9 makes of a small network of convolutions and poolings: weights, inputs and maps.
-GOLDEN = pathlib.Path(__file__).parents[1] / "models" / "rules" / "propagation.npz"
+GOLDEN = pathlib.Path(__file__).parents[1] / "models" / "propagation.npz"
 
 
 def assert_close(actual, expected, tolerance=1e-5):

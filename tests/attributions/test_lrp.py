@@ -19,9 +19,9 @@ from xplique_sal.errors import (
 
 # Reference values, computed with zennit 0.5.1 and captum 0.9 on this network: a rule on every
 # linear layer, average pooling normalised; composites by their names; a box from -3 to 3.
-REFERENCE = dict(
-    np.load(pathlib.Path(__file__).parents[1] / "models" / "relevance" / "reference.npz")
-)
+with np.load(pathlib.Path(__file__).parents[1] / "models" / "propagation.npz") as stored:
+    # Of two of the samples: the weights, which all share, are k1 to bo.
+    REFERENCE = {k: stored[k] if k[0] in "kb" else stored[k][:2] for k in stored.files}
 WEIGHTS = ("k1", "b1", "k2", "b2", "kd", "bd", "ko", "bo")
 RULES = {
     "epsilon_1e-6": {"rule": "epsilon"},
@@ -168,7 +168,7 @@ def image(rng, count=3):
     return rng.normal(size=(count, 12, 12, 2)).astype("float32")
 
 
-@pytest.mark.filterwarnings("ignore:The map of some sample adds up")
+@pytest.mark.filterwarnings("ignore:The attributions of some sample add up")
 @pytest.mark.parametrize("fold", [True, False], ids=["folded", "not folded"])
 def test_relevance_without_epsilon_is_gradient_times_input(keras, rng, fold):
     """With rectifiers: also with biases, and with batch normalisation wherever it is."""
@@ -205,7 +205,7 @@ def test_what_is_missing_is_told_and_warned_of(keras, rng):
     explainer = LRP(model, rule="epsilon")
     maps, gaps, scores = explainer.explain_with_gaps(x, 0)
     np.testing.assert_allclose(maps, np.ones((1, 4)), rtol=1e-5)
-    with pytest.warns(UserWarning, match="adds up to 4, and its score is 34.*biases"):
+    with pytest.warns(UserWarning, match="add up to 4, but its score is 34.*Biases"):
         maps, gaps, scores = explainer.explain_with_gaps(x, 1)
     np.testing.assert_allclose([gaps[0], scores[0]], [-30, 34], rtol=1e-5)
     with warnings.catch_warnings():
@@ -242,7 +242,7 @@ def signal_layer(model):
     return name
 
 
-@pytest.mark.filterwarnings("ignore:The map of some sample adds up")
+@pytest.mark.filterwarnings("ignore:The attributions of some sample add up")
 @pytest.mark.parametrize("activation", ["hard_sigmoid", "tanh", "softplus"])
 def test_activations_pass_relevance(keras, rng, activation):
     layers = keras.layers
@@ -342,3 +342,37 @@ def test_parameters_that_do_not_exist(options, message):
         LRP(network(keras, flat), **options).explain(REFERENCE["x"], 0)
     with pytest.raises(LayerNotFoundError, match="hidden"):
         LRP(network(keras, flat), rule={"hiden": "flat"})
+
+
+@pytest.mark.parametrize(
+    "weight, bias, cause",
+    [(1e-7, 0.0, "ε = 1e-06 is not small"), (1.0, -0.99, "nearly cancels a sum")],
+)
+def test_the_warning_names_what_takes_the_score(keras, weight, bias, cause):
+    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
+    model.set_weights([np.array([[weight]]), np.array([bias])])
+    with pytest.warns(UserWarning, match=cause):
+        LRP(model, rule="epsilon").explain(np.ones((1, 1), "float32"))
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_only_what_normalisations_add_is_missing_of_inverted_residuals(keras, rng, shift):
+    layers = keras.layers
+    options = {"use_bias": False, "padding": "same"}
+    x = image = keras.Input((6, 6, 3))
+    x = block = layers.Conv2D(4, 3, **options)(x)
+    for layer in (layers.Conv2D(8, 1, **options), layers.DepthwiseConv2D(3, **options)):
+        x = layers.ReLU(6.0)(layers.BatchNormalization()(layer(x)))
+    x = layers.BatchNormalization()(layers.Conv2D(4, 1, **options)(x))
+    x = layers.GlobalAveragePooling2D()(layers.Add()([x, block]))
+    model = keras.Model(image, layers.Dense(3, use_bias=False)(x))
+    for layer in model.layers:
+        if hasattr(layer, "moving_variance"):
+            layer.moving_variance.assign(rng.uniform(0.5, 2, layer.moving_variance.shape))
+            layer.beta.assign(shift * rng.normal(size=layer.beta.shape))
+    x = rng.normal(size=(4, 6, 6, 3)).astype("float32")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        _, gaps, scores = LRP(model, rule="epsilon", epsilon=1e-12).explain_with_gaps(x, 1)
+    missing = np.abs(gaps / scores)
+    assert missing.max() < 1e-3 if not shift else missing.min() > 1e-2

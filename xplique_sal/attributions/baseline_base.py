@@ -19,10 +19,6 @@ from xplique_sal.errors import InvalidParameterError
 
 #: In a batch of how many others a baseline function is tried.
 _NEIGHBOURS = 8
-#: What share of a map's mass may be missing before a warning.
-_GAP = 0.05
-#: How exact a difference of scores is, as a share of them.
-_ROUNDING = 1e-5
 
 
 class Baseline:
@@ -302,8 +298,8 @@ class CompleteExplainer(GapExplainer):
     `_recipe.details` are the gap, Σ |attributions| and that change of each sample.
     """
 
-    #: What a gap comes from, as the warning says it; ``None`` where there is no warning.
-    _cause: str | None = None
+    _limit = 0.05
+    _whole = "its score changes from the baseline by"
 
     #: The baselines that a method was given.
     _baseline: Baseline
@@ -320,21 +316,10 @@ class CompleteExplainer(GapExplainer):
         self._baseline.check(request.samples, self.model.cast)
         return request
 
+    def _compared(self, mass: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return np.maximum(mass, np.abs(whole))
+
     def _warn(self, explained: Explained) -> None:
+        if self._follows_other_rules:
+            explained = explained._replace(details=None)
         super()._warn(explained)
-        if self._cause is None or explained.details is None or self._follows_other_rules:
-            return
-        gap, mass, change = explained.details.reshape(-1, 3).T
-        whole = np.maximum(mass, np.abs(change))
-        share = np.divide(np.abs(gap), whole, out=np.zeros_like(mass), where=whole > 0)
-        # What a difference of two scores in float32 cannot tell is no gap.
-        scores = np.asarray(explained.scores).reshape(-1)
-        is_rounding = np.abs(gap) <= _ROUNDING * (np.abs(scores) + np.abs(change))
-        if (worst := np.where(is_rounding, 0, share)).max() > _GAP:
-            sample = int(worst.argmax())
-            self._warn_once(
-                f"The attributions of some sample add up to {gap[sample] + change[sample]:.4g}, "
-                f"but its score changes by {change[sample]:.4g} from the baseline: {self._cause} "
-                "`explain_with_gaps` returns what is missing for each sample.",
-                "gap",
-            )

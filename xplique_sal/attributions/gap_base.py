@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from xplique_sal._data.structures import Structure
+from xplique_sal._engine.request import Explained
 from xplique_sal.attributions.base import WhiteBoxExplainer
+
+#: How exact a sum of scores is, as a share of them.
+_ROUNDING = 1e-5
 
 
 class GapExplainer(WhiteBoxExplainer):
@@ -17,6 +21,43 @@ class GapExplainer(WhiteBoxExplainer):
 
     `_recipe.details` are what `gap_details` returns.
     """
+
+    #: What share of what a map should add up to may be missing before a warning.
+    _limit: ClassVar[float]
+    #: What it should add up to, as the warning says it.
+    _whole: ClassVar[str]
+    #: What a gap comes from, as the warning says it; ``None`` where there is no warning.
+    _cause: str | None = None
+
+    def _compared(self, mass: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        """Return what a gap is a share of: of Σ |attributions|, and of what they should be."""
+        return np.abs(whole)
+
+    def _cause_of(self, total: float, whole: float) -> str | None:
+        """Return the cause of a gap, of a map that adds up to `total` in place of `whole`."""
+        return self._cause
+
+    def _warn(self, explained: Explained) -> None:
+        super()._warn(explained)
+        if self._cause is None or explained.details is None:
+            return
+        gap, mass, whole = np.asarray(explained.details).reshape(-1, 3).T
+        compared = self._compared(mass, whole)
+        share = np.divide(np.abs(gap), compared, out=np.zeros_like(gap), where=compared > 0)
+        # What a difference of two scores in float32 cannot tell is no gap.
+        scores = np.asarray(explained.scores).reshape(-1)
+        is_rounding = np.abs(gap) <= _ROUNDING * (np.abs(scores) + np.abs(whole))
+        worst = np.where(is_rounding, 0, share)
+        if worst.max(initial=0) > self._limit:
+            sample = int(worst.argmax())
+            total = float(gap[sample] + whole[sample])
+            self._warn_once(
+                f"The attributions of some sample add up to {total:.4g}, but "
+                f"{self._whole} {whole[sample]:.4g}: "
+                f"{self._cause_of(total, float(whole[sample]))} "
+                "`explain_with_gaps` returns what is missing for each sample.",
+                "gap",
+            )
 
     def explain_with_gaps(
         self, inputs: Structure, targets: Structure | None = None, *, verbose: int = 0

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from xplique_sal._data.structures import GradientModifier, Operator
 from xplique_sal._engine.recipe import Recipe
-from xplique_sal._engine.request import Explained
 from xplique_sal._parameters import number
 from xplique_sal._tracing import layer_paths
 from xplique_sal.attributions.gap_base import GapExplainer, gap_details
 from xplique_sal.errors import InvalidParameterError
 
-#: What share of the score may be missing before a warning: with ε and biases, some always is.
-_GAP = 0.5
+#: The rules by name that keep denominators away from zero by `epsilon`.
+_WITH_EPSILON = frozenset(
+    {"epsilon", "attention", "epsilon_plus", "epsilon_plus_flat"}
+    | {"epsilon_alpha2_beta1", "epsilon_gamma_box"}
+)
+#: A score of fewer ε than that may be lost to it.
+_SMALL = 1000
 
 
 class _Relevance(Recipe):
@@ -113,6 +116,12 @@ class LRP(GapExplainer):
     """
 
     _recipe = _Relevance()
+    _limit = 0.5  # with ε and biases, some always is missing
+    _whole = "its score is"
+    _cause = (
+        "the rest belongs to no value of the input. Biases, what batch normalisations add, and "
+        "other constants of the model take the share of the score that they make up."
+    )
 
     def __init__(
         self,
@@ -159,20 +168,21 @@ class LRP(GapExplainer):
             channel_axis=channel_axis,
         )
 
-    def _warn(self, explained: Explained) -> None:
-        super()._warn(explained)
-        gap, _, score = np.asarray(explained.details).reshape(-1, 3).T
-        share = np.divide(np.abs(gap), np.abs(score), out=np.zeros_like(gap), where=score != 0)
-        if share.max(initial=0) > _GAP:
-            sample = int(share.argmax())
-            self._warn_once(
-                f"The map of some sample adds up to {gap[sample] + score[sample]:.4g}, and its "
-                f"score is {score[sample]:.4g}. The rest belongs to no value of the input: biases, "
-                "normalisations and other constants of the model, and ε, take the share of the "
-                "score that they make up. `explain_with_gaps` returns what is missing for each "
-                "sample.",
-                "gap",
+    def _cause_of(self, total: float, whole: float) -> str | None:
+        has_epsilon = not isinstance(self.rule, str) or self.rule in _WITH_EPSILON
+        if has_epsilon and abs(whole) < _SMALL * self.epsilon:
+            return (
+                f"ε = {self.epsilon:g} is not small beside a score, and sums, of that size, and "
+                "takes what they have. Pass a smaller `epsilon`; weights as they are before "
+                "training can make all activations vanish."
             )
+        if abs(total) > abs(whole) or total * whole < 0:
+            return (
+                "where a bias, or what a batch normalisation adds, nearly cancels a sum, the "
+                "share of its inputs is far more than the whole. Pass a larger `epsilon`, or a "
+                'rule whose shares have one sign, such as "epsilon_plus".'
+            )
+        return self._cause
 
 
 def _with_whole_paths(model: Any, rule: Any) -> Any:

@@ -107,7 +107,7 @@ def matrix(model, shape):
     return weights, bias
 
 
-@pytest.mark.filterwarnings("ignore:The map of some sample adds up")
+@pytest.mark.filterwarnings("ignore:The attributions of some sample add up")
 @pytest.mark.parametrize("rule, step", PAIRS)
 def test_a_rule_is_its_twin(keras, rng, rule, step):
     shape = STEPS[step][0]

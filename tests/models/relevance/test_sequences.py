@@ -7,7 +7,7 @@ from reference import built_once
 from xplique_sal.attributions import LRP
 from xplique_sal.errors import NothingRewiredError
 
-pytestmark = pytest.mark.filterwarnings("ignore:The map of some sample adds up")
+pytestmark = pytest.mark.filterwarnings("ignore:The attributions of some sample add up")
 
 STEPS, WIDTH, UNITS = 4, 3, 5
 
