@@ -155,9 +155,10 @@ def decode(content: Any, shape: Sequence[int | None], limits: Limits) -> np.ndar
     except InvalidInputError:
         raise
     except Exception as error:
-        raise InvalidInputError(
-            "a picture", f"{type(error).__name__}: {error}", "Replace the file, or remove it."
-        ) from error
+        # What Pillow does not know it names by an address, which is another in each process.
+        is_known = "object at 0x" not in str(error)
+        said = f"a broken one ({error})" if is_known else "something else"
+        raise InvalidInputError("a picture", said, "Replace the file, or remove it.") from error
     if height and width and image.size != (width, height):
         image = image.resize((width, height), image_of.Resampling.BILINEAR)
     array = np.asarray(image)

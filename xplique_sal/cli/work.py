@@ -26,7 +26,7 @@ from xplique_sal.errors import InvalidInputError, XpliqueSalError
 #: The formats of results, with the ends of their names.
 FORMATS = {"npy": ".npy", "npz": ".npz", "png": ".png", "overlay": ".png"}
 #: How many bytes of samples are explained in one call, if a batch is not more.
-_AT_ONCE = 16 << 20
+_AT_ONCE = 2 << 20
 #: How many threads decode, and how many batches they are ahead.
 _THREADS, _AHEAD = 2, 2
 
