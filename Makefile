@@ -30,7 +30,7 @@ export NO_MKDOCS_2_WARNING ?= 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-networks test-docs test-lowest test-py310 test-matrix matrix-update test-peers bench bench-quick bench-accuracy bench-update format format-check lint types docs notebooks \
+.PHONY: help demo test test-networks test-cli test-docs test-lowest test-py310 test-matrix matrix-update test-peers bench bench-quick bench-accuracy bench-update format format-check lint types docs notebooks \
 	notebooks-update gallery gallery-update check clean clean-all
 
 help: ## show the targets
@@ -43,17 +43,24 @@ demo: $(VENV)/.installed-demo ## train, explain and write demo.png (KERAS=2|3, S
 
 # TensorFlow's own optimizer of graphs takes a fifth of the time: `test-lowest` runs every test with it.
 test: $(VENV)/.installed-test ## run the tests of the package
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --unoptimized -m "not networks" \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --unoptimized -m "not networks and not processes" \
 		--ignore=tests/demo --ignore=tests/docs
 
 test-networks: $(VENV)/.installed-test ## run the tests that train networks, or explain large ones
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m networks
 
+# Chromium is Debian's: the browser that playwright would download is not needed.
+test-cli: $(VENV)/.installed-test $(VENV)/.installed-browser ## run the command line as processes, and reports in a browser
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		&& apt-get update -q >/dev/null && apt-get install -qy --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
+		|| echo "Chromium could not be installed: the tests of reports in a browser are skipped" >&2
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m processes -rs tests/cli tests/report
+
 test-docs: $(VENV)/.installed-test ## run every code block of the documentation, and the demos
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/demo tests/docs
 
 test-lowest: $(LOWEST)/.installed ## run all tests on the lowest supported versions
-	$(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist worksteal
+	$(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not processes"
 
 test-py310: $(PY310)/.installed ## go through every mechanism on the newest that Python 3.10 gets
 	$(PY310)/bin/python -m pytest tests/matrix/suite.py -o filterwarnings=default --disable-warnings

@@ -17,6 +17,8 @@ from pictures_of_shapes import make_model, read_pictures, write_pictures
 
 from xplique_sal import SmoothGrad
 
+pytestmark = pytest.mark.processes
+
 PACKAGE = Path(__file__).parents[3]
 BROKEN = (17, 90, 143)
 

@@ -18,6 +18,8 @@ if CHROMIUM is None:
 from xplique_sal import report  # noqa: E402
 from xplique_sal.metrics import SampleValues  # noqa: E402
 
+pytestmark = pytest.mark.processes
+
 EVIL = "<script>document.title='taken'</script><img src=x onerror=alert(1)>"
 
 
