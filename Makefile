@@ -14,6 +14,7 @@ LOWEST := .venv-lowest
 PY310 := .venv-py310
 MATRIX := .venv-matrix
 PEERS := .venv-peers
+RAY := .venv-ray
 GALLERY := .venv-gallery
 
 # A name on the PATH can be a launcher for a Python that is not there, so each candidate is run.
@@ -30,7 +31,7 @@ export NO_MKDOCS_2_WARNING ?= 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-networks test-cli test-docs test-lowest test-py310 test-matrix matrix-update test-peers bench bench-quick bench-accuracy bench-update format format-check lint types docs notebooks \
+.PHONY: help demo test test-networks test-cli test-docs test-lowest test-py310 test-matrix matrix-update test-peers test-ray bench bench-quick bench-accuracy bench-update format format-check lint types docs notebooks \
 	notebooks-update gallery gallery-update check clean clean-all
 
 help: ## show the targets
@@ -70,6 +71,9 @@ test-matrix: ## the same on every row of versions, each in an environment of its
 
 matrix-update: ## the same, and keep what came out in the package and in docs/versions.md (ROWS=...)
 	$(PYTHON) tests/matrix --write $(if $(ROWS),--rows $(ROWS))
+
+test-ray: $(RAY)/.installed ## kill actors, nodes and drivers of a local Ray, in an environment of its own
+	$(RAY)/bin/python -m pytest tests/clusters
 
 test-peers: $(PEERS)/.installed ## compare with Xplique, in an environment of its own
 	$(PEERS)/bin/python -m pytest tests/benchmarks
@@ -122,7 +126,7 @@ clean: ## remove what the other targets made, except the environments
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-all: clean ## remove the environments too
-	rm -rf $(VENV) $(LOWEST) $(PY310) $(MATRIX) $(PEERS) $(GALLERY)
+	rm -rf $(VENV) $(LOWEST) $(PY310) $(MATRIX) $(PEERS) $(RAY) $(GALLERY)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -147,6 +151,12 @@ $(LOWEST)/.installed: pyproject.toml tests/lowest.txt | $(LOWEST)/bin/python
 $(PY310)/.installed: pyproject.toml | $(PY310)/bin/python
 	@echo "Installing the newest that Python 3.10 gets into $(PY310) (this can take minutes)"
 	$(PY310)/bin/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+$(RAY)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m venv $(RAY)
+	@echo "Installing Ray into $(RAY) (this can take minutes)"
+	$(RAY)/bin/python -m pip install --quiet --editable '.[test,ray]'
 	@touch $@
 
 $(PEERS)/.installed: pyproject.toml tests/benchmarks/requirements.txt | $(BIN)/python

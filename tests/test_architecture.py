@@ -26,7 +26,7 @@ FLOORS = [
     {"operators", "grad_modifiers", "losses"},
     {"_engine"},
     {"attributions"},
-    {"visualization", "callbacks", "metrics", "quantus"},
+    {"visualization", "callbacks", "metrics", "quantus", "ray"},
     {""},  # the package's own `__init__`
     {"cli", "demo"},
     {"__main__"},
@@ -260,7 +260,7 @@ PUBLIC = {
         *("Saliency", "ScoreCAM", "SmoothGrad", "SquareGrad"),
         *("Tasks", "VarGrad", "__version__", "attributions", "callbacks", "detection", "errors"),
         *("forget", "grad_modifiers", "localization", "losses", "metrics", "operators", "plots"),
-        *("quantus", "report", "segmentation", "targets", "versions", "visualization"),
+        *("quantus", "ray", "report", "segmentation", "targets", "versions", "visualization"),
     ],
     "xplique_sal.attributions": [
         *("DeconvNet", "DeepLift", "GradCAM", "GradCAMPP", "GradientInput", "GradientShap"),
@@ -301,6 +301,7 @@ PUBLIC = {
         *("plot_mean_feature_impact", "plot_timeseries_attributions"),
     ],
     "xplique_sal.quantus": ["explain_func"],
+    "xplique_sal.ray": ["explain", "run"],
     "xplique_sal.report": ["show", "write"],
     "xplique_sal.segmentation": [
         *("class_zone", "common_border", "connected_zone", "separate_zones", "zone_border"),
