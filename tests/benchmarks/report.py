@@ -98,6 +98,8 @@ def _ratio(value):
 
 
 def _amount(value, measure):
+    if measure == "passes":
+        return f"{value:.2f} forward passes"
     return f"{value:.0f} MiB" if measure == "MiB" else f"{value:.2g} s"
 
 

@@ -47,10 +47,12 @@ def test_table():
 
 def test_promises():
     kept, broken = Limit("x", 0.15, 0.15, "s"), Limit("y", 201, 200, "MiB")
+    passes = Limit("z", 2.345, 3, "passes")
     assert is_kept(kept) and not is_kept(broken)
-    assert table_of_limits([kept, broken]).splitlines()[2:] == [
+    assert table_of_limits([kept, broken, passes]).splitlines()[2:] == [
         "| x | 0.15 s | 0.15 s | kept |",
         "| y | 201 MiB | 200 MiB | **broken** |",
+        "| z | 2.35 forward passes | 3.00 forward passes | kept |",
     ]
 
 

@@ -7,6 +7,7 @@ from rows import (
     import_time,
     memory,
     metrics,
+    propagation,
     several_outputs,
     smoothgrad,
     tabular,
@@ -22,4 +23,5 @@ ROWS = {
     "smoothgrad": smoothgrad,
     "growth": growth,
     "metrics": metrics,
+    "propagation": propagation,
 }
