@@ -18,7 +18,10 @@ class Masks(Protocol):
     count: int
 
     def __call__(self, first: int, count: int) -> tf.Tensor:
-        """Return some masks, (count, ...), float32: 1 where the input is kept, 0 where hidden."""
+        """Return some masks, float32: 1 where the input is kept, 0 where hidden.
+
+        They are (count, ...), or (count, N, ...) where each sample has its own.
+        """
 
 
 class MaskedScores(NamedTuple):
@@ -27,13 +30,36 @@ class MaskedScores(NamedTuple):
     Attributes
     ----------
     masks
-        (masks, ...): 1 where the inputs were kept, 0 where they were hidden.
+        (masks, ...), or (masks, N, ...): 1 where the inputs were kept, 0 where they were hidden.
     scores
         (masks, N), or (masks, N, K) of several outputs, in float64.
+    of_each
+        Whether each sample has masks of its own.
     """
 
     masks: tf.Tensor
     scores: np.ndarray
+    of_each: bool = False
+
+    def sum_over_hidden(self, weights: np.ndarray) -> tf.Tensor:
+        """Return Σ w·(1 − m), (N, ...) or (N, K, ...), of weights in the shape of the scores."""
+        return self._sum(weights, 1 - self.masks)
+
+    def sum_over_kept(self, weights: np.ndarray) -> tf.Tensor:
+        """Return Σ w·m, (N, ...) or (N, K, ...), of weights in the shape of the scores."""
+        return self._sum(weights, self.masks)
+
+    def total(self) -> tf.Tensor:
+        """Return Σ m, in a shape that broadcasts to that of `sum_over_kept`."""
+        total = tf.reduce_sum(self.masks, 0)
+        return total[:, tf.newaxis] if self.of_each and self.scores.ndim > 2 else total
+
+    def _sum(self, weights: np.ndarray, masks: tf.Tensor) -> tf.Tensor:
+        outputs = "k" if weights.ndim > 2 else ""
+        weights = tf.cast(weights, tf.float32)
+        if not self.of_each:
+            return tf.tensordot(weights, masks, [[0], [0]])
+        return tf.einsum(f"mn{outputs},mn...->n{outputs}...", weights, masks)
 
 
 class Filling:
@@ -122,10 +148,12 @@ def scores_behind(
         some = masks(first, min(copies_at_once, masks.count - first))
         copies = len(some)
         rows = [tf.tile(x, [copies, *[1] * (x.shape.rank - 1)]) for x in inputs[:position]]
-        rows.append(masked(inputs[position], some[:, tf.newaxis], value))
+        of_each = some.shape.rank > inputs[position].shape.rank
+        kept = some if of_each else some[:, tf.newaxis]
+        rows.append(masked(inputs[position], kept, value))
         rows += [tf.tile(x, [copies, *[1] * (x.shape.rank - 1)]) for x in inputs[position + 1 :]]
         scores = score(rows)
-        yield MaskedScores(some, scores.reshape(copies, -1, *scores.shape[1:]))
+        yield MaskedScores(some, scores.reshape(copies, -1, *scores.shape[1:]), of_each)
 
 
 def with_hidden(x: tf.Tensor, hidden: tf.Tensor, value: Any) -> tf.Tensor:
@@ -156,8 +184,3 @@ def masked(x: tf.Tensor, masks: tf.Tensor, value: Any) -> tf.Tensor:
     if changed.dtype != x.dtype:
         changed = tf.cast(tf.round(changed), x.dtype)
     return tf.reshape(changed, tf.concat([[-1], tf.shape(x)[1:]], 0))
-
-
-def weighted_sum(weights: Any, masks: tf.Tensor) -> tf.Tensor:
-    """Return Σ w·m over masks: weights (masks, N) or (masks, N, K) to (N, ...) or (N, K, ...)."""
-    return tf.tensordot(tf.cast(weights, tf.float32), masks, [[0], [0]])

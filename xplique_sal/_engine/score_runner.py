@@ -143,6 +143,11 @@ class SettledScore:
         return programs[0].variables
 
     @property
+    def start(self) -> int:
+        """How many samples of the call come before those of this batch."""
+        return self._batch.start
+
+    @property
     def seed(self) -> int:
         """A random integer, the same for all batches of a call."""
         return self._request.seed

@@ -10,7 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from xplique_sal._data.structures import Operator, Structure, leaves, pack, skeleton_of
+from xplique_sal._engine.groups import Groups
 from xplique_sal._engine.masks import Filling, MaskedScores, Masks, scores_behind
+from xplique_sal._engine.request import Request
 from xplique_sal._engine.score_runner import SettledScore
 from xplique_sal.attributions.base import BlackBoxExplainer
 
@@ -27,6 +29,14 @@ class MaskingExplainer(BlackBoxExplainer):
         What stands in hidden parts.
     value_name
         What the method calls it.
+    groups
+        Positions that are hidden together, in place of the method's own parts, such as the segments
+        of an image or the words of a text: an integer for each position of a sample, without the
+        channels of images and volumes, the same for the positions of a group; negative ones are
+        never hidden. (W,), (T, W), (H, W) or (D, H, W) for all samples, of which axes may have
+        length 1, so that (T, 1) puts the letters of a one-hot sequence together; or one such array
+        for each sample, (N, ...). Of several inputs: packed as they are, with ``None`` for those
+        without groups.
     """
 
     _shares_outputs = True
@@ -42,11 +52,14 @@ class MaskingExplainer(BlackBoxExplainer):
         output_layer: int | str | None = None,
         output: int | str | None = None,
         logits: bool = False,
+        groups: Structure | None = None,
     ) -> None:
         super().__init__(
             model, batch_size, operator, output_layer=output_layer, output=output, logits=logits
         )
         self._filling = Filling(value, value_name)
+        self.groups = groups
+        self._groups = None if groups is None else Groups(groups)
 
     @abc.abstractmethod
     def _masks(self, seed: int, shape: tuple[int, ...], axes: tuple[int, ...]) -> Masks:
@@ -63,8 +76,20 @@ class MaskingExplainer(BlackBoxExplainer):
         """
 
     @abc.abstractmethod
+    def _masks_of_groups(self, seed: int, numbers: np.ndarray, count: int) -> Masks:
+        """Return masks of the `count` groups of some samples, as `Groups.of` numbers them."""
+
+    @abc.abstractmethod
     def _map(self, original: np.ndarray, masked: Iterator[MaskedScores]) -> tf.Tensor:
         """Return maps of samples, from their scores as they are and behind each mask."""
+
+    def _request(
+        self, inputs: Structure, targets: Structure | None, endless: bool = False
+    ) -> Request:
+        request = super()._request(inputs, targets, endless)
+        if self._groups is not None:
+            self._groups.check(request.samples)
+        return request
 
     def _for_each_axis(self, length: int | tuple[int, ...]) -> int | tuple[int, ...]:
         """Return a length along each axis that is masked, where the model tells how many."""
@@ -86,7 +111,14 @@ class MaskingExplainer(BlackBoxExplainer):
             channels = {self.model.channel_axis % (rank + 1) - 1} if rank > 2 else set()
             axes = tuple(axis for axis in range(rank) if axis not in channels)
             shape = tuple(1 if axis in channels else x.shape[axis + 1] for axis in range(rank))
-            masks = self._masks(score.seed, shape, axes)
+            grouped = None
+            if self._groups is not None:
+                size = len(score.values)
+                grouped = self._groups.of(position, shape, axes, score.start, size)
+            if grouped is None:
+                masks = self._masks(score.seed, shape, axes)
+            else:
+                masks = self._masks_of_groups(score.seed, *grouped)
             behind = scores_behind(
                 masks,
                 score.copies_at_once(masks.count),

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._data.structures import Operator
-from xplique_sal._engine.masks import MaskedScores, Masks, weighted_sum
+from xplique_sal._data.structures import Operator, Structure
+from xplique_sal._engine.groups import GroupMasks
+from xplique_sal._engine.masks import MaskedScores, Masks
 from xplique_sal._parameters import lengths, lengths_for
 from xplique_sal.attributions.masking_base import MaskingExplainer
 from xplique_sal.errors import InvalidParameterError
@@ -24,7 +25,8 @@ class Occlusion(MaskingExplainer):
 
     so that a position where patches overlap has the sum of their losses, and one that no patch
     covers has 0. A positive value says that the score is lower without the patch. It needs one
-    forward pass for each patch and one for the sample, and no gradient.
+    forward pass for each patch and one for the sample, and no gradient. With `groups` these are
+    the patches, whatever `patch_size` and `patch_stride` are.
 
     Parameters
     ----------
@@ -37,6 +39,14 @@ class Occlusion(MaskingExplainer):
     occlusion_value
         What stands in a hidden patch: a number, one for each channel (feature, sensor), or an
         array of the shape of a sample.
+    groups
+        Positions that are hidden together, in place of the method's own parts: the segments of an
+        image, the words of a text, the columns of one category. An integer for each position of a
+        sample, without the channels of images and volumes, the same for the positions of a group;
+        negative ones are never hidden. (W,), (T, W), (H, W) or (D, H, W) for all samples, of which
+        axes may have length 1, so that (T, 1) puts the letters of a one-hot sequence together; or
+        one such array for each sample, (N, ...). Of several inputs: packed as they are, with
+        ``None`` for those without groups.
 
     References
     ----------
@@ -60,6 +70,7 @@ class Occlusion(MaskingExplainer):
         output_layer: int | str | None = None,
         output: int | str | None = None,
         logits: bool = False,
+        groups: Structure | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -70,6 +81,7 @@ class Occlusion(MaskingExplainer):
             output_layer=output_layer,
             output=output,
             logits=logits,
+            groups=groups,
         )
         self.occlusion_value = occlusion_value
         self._size = lengths("patch_size", patch_size)
@@ -104,7 +116,10 @@ class Occlusion(MaskingExplainer):
         return _Patches(shape, axes, sizes, strides)
 
     def _map(self, original: np.ndarray, masked: Iterator[MaskedScores]) -> tf.Tensor:
-        return tf.add_n([weighted_sum(original - scores, 1 - masks) for masks, scores in masked])
+        return tf.add_n([some.sum_over_hidden(original - some.scores) for some in masked])
+
+    def _masks_of_groups(self, seed: int, numbers: np.ndarray, count: int) -> Masks:
+        return GroupMasks(numbers, count)
 
 
 class _Patches:

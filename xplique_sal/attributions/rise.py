@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._data.structures import Operator
-from xplique_sal._engine.masks import MaskedScores, Masks, weighted_sum
+from xplique_sal._data.structures import Operator, Structure
+from xplique_sal._engine.groups import RandomGroupMasks
+from xplique_sal._engine.masks import MaskedScores, Masks
 from xplique_sal._parameters import integer, lengths, lengths_for, number
 from xplique_sal.attributions.masking_base import MaskingExplainer
 from xplique_sal.errors import InvalidParameterError
@@ -28,8 +29,8 @@ class Rise(MaskingExplainer):
     with v the `mask_value`. A mask is a coarse grid of cells, each kept with probability
     `preservation_probability`, that is enlarged bilinearly to a little more than the input and cut
     out at a random place. Of tables each feature is a cell, and of time series each sensor of
-    `grid_size` stretches of time. All samples get the same masks. It needs one forward pass for
-    each mask and one for the sample, and no gradient.
+    `grid_size` stretches of time. With `groups` each of these is a cell. All samples get the same
+    draws. It needs one forward pass for each mask and one for the sample, and no gradient.
 
     The values are scores, not differences: compare positions of one map.
 
@@ -48,6 +49,14 @@ class Rise(MaskingExplainer):
     seed
         An integer makes the masks, and so the maps, the same at each call, for any batch size;
         ``None`` draws others at each call.
+    groups
+        Positions that are hidden together, in place of the method's own parts: the segments of an
+        image, the words of a text, the columns of one category. An integer for each position of a
+        sample, without the channels of images and volumes, the same for the positions of a group;
+        negative ones are never hidden. (W,), (T, W), (H, W) or (D, H, W) for all samples, of which
+        axes may have length 1, so that (T, 1) puts the letters of a one-hot sequence together; or
+        one such array for each sample, (N, ...). Of several inputs: packed as they are, with
+        ``None`` for those without groups.
 
     References
     ----------
@@ -73,6 +82,7 @@ class Rise(MaskingExplainer):
         output_layer: int | str | None = None,
         output: int | str | None = None,
         logits: bool = False,
+        groups: Structure | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -83,6 +93,7 @@ class Rise(MaskingExplainer):
             output_layer=output_layer,
             output=output,
             logits=logits,
+            groups=groups,
         )
         self.mask_value = mask_value
         self.nb_samples = integer("nb_samples", nb_samples)
@@ -115,10 +126,16 @@ class Rise(MaskingExplainer):
 
     def _map(self, original: np.ndarray, masked: Iterator[MaskedScores]) -> tf.Tensor:
         total, weight = tf.constant(0.0), tf.constant(0.0)
-        for masks, scores in masked:
-            total += weighted_sum(scores, masks)
-            weight += tf.reduce_sum(masks, 0)
+        for some in masked:
+            total += some.sum_over_kept(some.scores)
+            weight += some.total()
         return total / (weight + _EPSILON)
+
+    def _masks_of_groups(self, seed: int, numbers: np.ndarray, count: int) -> Masks:
+        seed = seed if self.seed is None else self.seed
+        return RandomGroupMasks(
+            numbers, count, self.nb_samples, self.preservation_probability, seed
+        )
 
 
 class _Grids:
