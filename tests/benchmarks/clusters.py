@@ -35,6 +35,7 @@ def started():
     import os
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # actors read the same factory
     import ray
 
     ray.init(address="local", num_cpus=3, include_dashboard=False, object_store_memory=1 << 30)
