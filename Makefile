@@ -15,6 +15,7 @@ PY310 := .venv-py310
 MATRIX := .venv-matrix
 PEERS := .venv-peers
 RAY := .venv-ray
+PROPAGATION := .venv-propagation
 GALLERY := .venv-gallery
 
 # A name on the PATH can be a launcher for a Python that is not there, so each candidate is run.
@@ -31,7 +32,7 @@ export NO_MKDOCS_2_WARNING ?= 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-networks test-cli test-docs test-lowest test-py310 test-matrix matrix-update test-peers test-ray bench bench-quick bench-accuracy bench-update format format-check lint types docs notebooks \
+.PHONY: help demo test test-networks test-cli test-docs test-lowest test-py310 test-matrix matrix-update test-peers test-ray bench bench-quick bench-accuracy bench-update bench-propagation propagation-update format format-check lint types docs notebooks \
 	notebooks-update gallery gallery-update check clean clean-all
 
 help: ## show the targets
@@ -91,6 +92,12 @@ bench-update: $(PEERS)/.installed ## measure everything and put it into docs/per
 	$(PEERS)/bin/python tests/benchmarks --write $(if $(OUTPUT),--output $(OUTPUT))
 	$(PEERS)/bin/python tests/benchmarks/folding_accuracy.py --write
 
+bench-propagation: $(PROPAGATION)/.installed ## measure DeepLIFT beside SHAP
+	$(PROPAGATION)/bin/python tests/benchmarks/beside_shap.py
+
+propagation-update: $(PROPAGATION)/.installed ## measure how much of a score is found, for docs/guide/conservation.md
+	$(PROPAGATION)/bin/python tests/benchmarks/conservation.py --write
+
 format: $(VENV)/.installed-dev ## format the code and fix what the linter can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -126,7 +133,7 @@ clean: ## remove what the other targets made, except the environments
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-all: clean ## remove the environments too
-	rm -rf $(VENV) $(LOWEST) $(PY310) $(MATRIX) $(PEERS) $(RAY) $(GALLERY)
+	rm -rf $(VENV) $(LOWEST) $(PY310) $(MATRIX) $(PEERS) $(PROPAGATION) $(RAY) $(GALLERY)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -163,6 +170,12 @@ $(PEERS)/.installed: pyproject.toml tests/benchmarks/requirements.txt | $(BIN)/p
 	$(BIN)/python -m venv $(PEERS)
 	@echo "Installing Xplique and its peers into $(PEERS) (this can take minutes)"
 	$(PEERS)/bin/python -m pip install --quiet --editable '.[test]' --requirement tests/benchmarks/requirements.txt
+	@touch $@
+
+$(PROPAGATION)/.installed: pyproject.toml tests/benchmarks/requirements-propagation.txt | $(BIN)/python
+	$(BIN)/python -m venv $(PROPAGATION)
+	@echo "Installing SHAP and keras-hub into $(PROPAGATION) (this can take minutes)"
+	$(PROPAGATION)/bin/python -m pip install --quiet --editable '.[test]' --requirement tests/benchmarks/requirements-propagation.txt
 	@touch $@
 
 # What comes with the models asks for old versions of other packages, of which nothing here is used.
