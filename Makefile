@@ -17,6 +17,7 @@ PEERS := .venv-peers
 RAY := .venv-ray
 PROPAGATION := .venv-propagation
 GALLERY := .venv-gallery
+ZOO := .venv-zoo
 
 # A name on the PATH can be a launcher for a Python that is not there, so each candidate is run.
 PYTHON310 ?= $(shell for python in python3.10 "$$(pyenv root 2>/dev/null)"/versions/3.10*/bin/python; do \
@@ -33,7 +34,7 @@ export NO_MKDOCS_2_WARNING ?= 1
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo test test-networks test-cli test-docs test-lowest test-py310 test-matrix matrix-update test-peers test-ray bench bench-quick bench-accuracy bench-update bench-propagation propagation-update format format-check lint types docs notebooks \
-	notebooks-update gallery gallery-update check clean clean-all
+	notebooks-update gallery gallery-update test-zoo check clean clean-all
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -126,6 +127,9 @@ gallery: $(GALLERY)/.installed ## execute the gallery, with the pretrained model
 gallery-update: $(GALLERY)/.installed ## the same, and keep the outputs and the picture of the first page
 	$(GALLERY)/bin/python notebooks/execute.py --gallery --keep
 
+test-zoo: $(ZOO)/.installed ## explain the families of keras.applications and keras-hub, and keep the table (ALL=1: every model)
+	$(ZOO)/bin/python tests/zoo --write $(if $(ALL),--all)
+
 check: format-check lint types test test-networks test-docs docs notebooks ## everything above that must hold before a commit
 
 clean: ## remove what the other targets made, except the environments
@@ -133,7 +137,7 @@ clean: ## remove what the other targets made, except the environments
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-all: clean ## remove the environments too
-	rm -rf $(VENV) $(LOWEST) $(PY310) $(MATRIX) $(PEERS) $(PROPAGATION) $(RAY) $(GALLERY)
+	rm -rf $(VENV) $(LOWEST) $(PY310) $(MATRIX) $(PEERS) $(PROPAGATION) $(RAY) $(GALLERY) $(ZOO)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -187,4 +191,10 @@ $(GALLERY)/.installed: pyproject.toml notebooks/gallery/requirements.txt noteboo
 	$(GALLERY)/bin/python -m pip download --quiet --no-deps --no-binary :all: --dest $(GALLERY)/text vaderSentiment==0.5
 	$(GALLERY)/bin/python -m zipfile -e $(GALLERY)/text/vaderSentiment-0.5.zip $(GALLERY)/text
 	$(GALLERY)/bin/python -m tarfile -e $(GALLERY)/text/*/additional_resources/hutto_ICWSM_2014.tar.gz $(GALLERY)/text
+	@touch $@
+
+$(ZOO)/.installed: pyproject.toml tests/zoo/requirements.txt | $(BIN)/python
+	$(BIN)/python -m venv $(ZOO)
+	@echo "Installing keras-hub into $(ZOO) (this can take minutes)"
+	$(ZOO)/bin/python -m pip install --quiet --editable . --requirement tests/zoo/requirements.txt
 	@touch $@
