@@ -144,7 +144,7 @@ def test_a_gap_says_what_the_sums_are(keras, x):
     )
     ones = np.ones_like(x)
     with pytest.warns(
-        UserWarning, match=r"add up to .* changes by 0.9999 from the baseline: 5 points"
+        UserWarning, match=r"add up to .* changes from the baseline by 0.9999: 5 points"
     ):
         IntegratedGradients(steep, steps=5)(ones)
     with warnings.catch_warnings():

@@ -93,8 +93,9 @@ def test_keyword_parameters(explainer, grad_modifier):
 def test_keyword_parameters_of_black_boxes():
     of_all = {"output_layer": None, "output": None, "logits": False}
     assert parameters(BlackBoxExplainer, inspect.Parameter.KEYWORD_ONLY) == of_all
-    assert parameters(Occlusion, inspect.Parameter.KEYWORD_ONLY) == of_all
-    assert parameters(Rise, inspect.Parameter.KEYWORD_ONLY) == {"seed": None, **of_all}
+    hiding = {**of_all, "groups": None}
+    assert parameters(Occlusion, inspect.Parameter.KEYWORD_ONLY) == hiding
+    assert parameters(Rise, inspect.Parameter.KEYWORD_ONLY) == {"seed": None, **hiding}
 
 
 WHITE_BOX = {"model": REQUIRED, "output_layer": None, "batch_size": 64, "operator": None}
