@@ -9,8 +9,8 @@ import xplique_sal
 PACKAGE = Path(xplique_sal.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "maintainers" / "private_parts.md"
 PRIVATE = re.compile(r"_[a-z]\w*")
-#: What a named tuple offers, and an attribute that the package sets on losses of its own.
-NOT_OF_OTHERS = {"_replace", "_asdict", "_fields", "_make"}
+#: What a named tuple offers, and the end of a public name, `depthwise_kernel`.
+NOT_OF_OTHERS = {"_replace", "_asdict", "_fields", "_make", "_kernel"}
 SOURCES = [path for path in PACKAGE.rglob("*.py") if "demo" not in path.parts]
 
 
