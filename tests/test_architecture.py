@@ -298,7 +298,7 @@ PUBLIC = {
     "xplique_sal.plots": [
         *("plot_attribution", "plot_attributions", "plot_comparison", "plot_curves"),
         "plot_feature_impact",
-        *("plot_mean_feature_impact", "plot_timeseries_attributions"),
+        *("plot_mean_feature_impact", "plot_sequence_logo", "plot_timeseries_attributions"),
     ],
     "xplique_sal.quantus": ["explain_func"],
     "xplique_sal.ray": ["explain", "run"],

@@ -67,7 +67,8 @@ def test_the_parameters_are_xpliques_and_the_others_by_keyword(name):
     parameters = inspect.signature(getattr(plots, name)).parameters.values()
     by_position = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert by_position == XPLIQUE[name].split()
-    assert set(plots.__all__) == {*XPLIQUE, "plot_comparison", "plot_curves"}  # ours alone
+    own = {"plot_comparison", "plot_curves", "plot_sequence_logo"}
+    assert set(plots.__all__) == {*XPLIQUE, *own}
 
 
 def test_calls_written_for_xplique(unsigned, tmp_path):

@@ -23,6 +23,7 @@ from xplique_sal.plots import (
     plot_attributions,
     plot_feature_impact,
     plot_mean_feature_impact,
+    plot_sequence_logo,
     plot_timeseries_attributions,
 )
 
@@ -86,8 +87,16 @@ def mean_impact(figure):
     plot_mean_feature_impact([IMPACTS, -IMPACTS], ax=figure.subplots())
 
 
+LETTERS = np.array([[one == letter for letter in "ACGT"] for one in "GATTACAG"])
+HEIGHTS = np.array([0.2, 1, 0.6, -0.5, 0.3, -0.1, 0.8, 0.4])
+
+
+def stacked_logo(figure):
+    plot_sequence_logo(LETTERS - HEIGHTS[:, None] / 3, axes=figure.subplots())
+
+
 DRAWINGS = [overlay, signed_overlay, alone, contour, signed_contour, side_by_side]
-DRAWINGS += [shared_scale, own_scales, series, impact, mean_impact]
+DRAWINGS += [shared_scale, own_scales, series, impact, mean_impact, stacked_logo]
 
 
 def picture(draw):
@@ -144,6 +153,10 @@ def test_every_picture_is_unlike_the_others():
         ),
         (impact, lambda f: plot_feature_impact(-IMPACTS, max_display=4, ax=f.subplots())),
         (mean_impact, lambda f: plot_mean_feature_impact([2 * IMPACTS**2], ax=f.subplots())),
+        (
+            stacked_logo,
+            lambda f: plot_sequence_logo(LETTERS + HEIGHTS[:, None] / 3, axes=f.subplots()),
+        ),
         (series, lambda f: plot_timeseries_attributions(PAIR[::6].T, axes=f.subplots())),
     ],
 )

@@ -6,6 +6,7 @@ first of them is called: ``pip install 'xplique-sal[plots]'``.
 
 from xplique_sal.plots.comparison import plot_comparison, plot_curves
 from xplique_sal.plots.image import plot_attribution, plot_attributions
+from xplique_sal.plots.sequence import plot_sequence_logo
 from xplique_sal.plots.series import plot_timeseries_attributions
 from xplique_sal.plots.table import plot_feature_impact, plot_mean_feature_impact
 
@@ -16,5 +17,6 @@ __all__ = [
     "plot_curves",
     "plot_feature_impact",
     "plot_mean_feature_impact",
+    "plot_sequence_logo",
     "plot_timeseries_attributions",
 ]

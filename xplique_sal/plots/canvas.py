@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -209,3 +209,102 @@ def as_array(axes: Sequence[Any]) -> np.ndarray:
 def save(axes: Any, path: Any) -> None:
     """Write the whole figure to a file."""
     axes.get_figure().canvas.figure.savefig(path)
+
+
+def rows(heights: Sequence[float], given: Any, width: float, beside: float) -> list[Any]:
+    """Return axes below each other, which share their horizontal axis if they are new.
+
+    Parameters
+    ----------
+    heights
+        Of each, in inches.
+    given
+        As in `panels`.
+    width
+        Of the new figure, in inches.
+    beside
+        Height for titles and names, in inches.
+    """
+    if given is not None:
+        return _checked(given, len(heights))
+    require_matplotlib()
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(figsize=(width, sum(heights) + beside), layout="constrained")
+    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+    axes = [figure.add_subplot(grid[0])]
+    return axes + [figure.add_subplot(grid[row], sharex=axes[0]) for row in range(1, len(heights))]
+
+
+def draw_letters(
+    axes: Any,
+    boxes: Mapping[str, Sequence[tuple[float, float, float]]],
+    colors: Mapping[str, Any],
+) -> None:
+    """Draw each letter into its boxes (middle, bottom, height), of width 1, whatever its shape."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    for letter, places in boxes.items():
+        if not places:
+            continue
+        glyph, width = _glyph(letter)
+        paths = []
+        for middle, bottom, height in places:
+            vertices = glyph.vertices * (width, height) + (middle - width / 2, bottom)
+            paths.append(Path(vertices, glyph.codes))
+        joined = Path.make_compound_path(*paths)
+        axes.add_patch(PathPatch(joined, facecolor=colors[letter], linewidth=0))
+
+
+def _glyph(letter: str) -> tuple[Any, float]:
+    """Return the outline of a letter in a square of length 1, and how wide it may become."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.path import Path
+    from matplotlib.textpath import TextPath
+
+    font = FontProperties(family="DejaVu Sans", weight="bold")
+    outline = TextPath((0, 0), letter, size=1, prop=font)
+    box = outline.get_extents()
+    unit = Path((outline.vertices - (box.x0, box.y0)) / (box.width, box.height), outline.codes)
+    return unit, 0.94 if box.width > 0.4 * box.height else 0.35
+
+
+def draw_track(
+    axes: Any,
+    boxes: Mapping[str, Sequence[tuple[float, float, float]]],
+    colors: Mapping[str, Any],
+) -> None:
+    """Draw letters in a strip below axes, which keeps their columns, above the numbers of them."""
+    points = 11.0
+    share = points / (axes.bbox.height * 72 / axes.get_figure().dpi)
+    strip = axes.inset_axes([0, -1.15 * share, 1, share])
+    strip.set_axis_off()
+    strip.set_ylim(0, 1)
+    strip.set_xlim(axes.get_xlim())
+    draw_letters(strip, boxes, colors)
+    axes.tick_params(axis="x", length=0, pad=points + 6)
+
+
+def draw_cells(axes: Any, cells: np.ndarray, color: Any, extent: tuple[float, ...]) -> None:
+    """Fill the cells of a heat map that are true with one colour."""
+    from matplotlib.colors import to_rgba
+
+    filled = np.zeros([*cells.shape, 4])
+    filled[cells] = to_rgba(color)
+    axes.imshow(filled, aspect="auto", interpolation="nearest", extent=extent)
+
+
+def draw_stretch(axes: Any, first: float, last: float, color: Any, name: str) -> None:
+    """Shade a stretch of the horizontal axis, with a name above it."""
+    axes.axvspan(first, last, color=color, zorder=0, linewidth=0)
+    if name:
+        place = {"xycoords": axes.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+        axes.annotate(name, ((first + last) / 2, 1.0), fontsize=LABEL_SIZE, **place)
+
+
+def align_names(axes: Sequence[Any]) -> None:
+    """Put the names of vertical axes below each other."""
+    figure = axes[0].get_figure()
+    if hasattr(figure, "align_ylabels"):
+        figure.align_ylabels(list(axes))
