@@ -106,16 +106,15 @@ _LAZY = frozenset(
     }
 )
 
+#: Where the other names are that are imported when they are first used.
+_MODULES = {"versions": "_versions", **dict.fromkeys(attributions.__all__, "attributions")}
+
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"{__name__}.{name}")
-    if name in attributions.__all__:
-        return getattr(attributions, name)
-    if name == "versions":
-        from xplique_sal._versions import versions
-
-        return versions
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

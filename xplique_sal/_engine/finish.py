@@ -50,16 +50,16 @@ class MapMaker:
         scores
             (N, S): at the points that are asked for, the sample itself first.
         largest
-            The index of the largest output of each sample, (N,), where it is known.
+            The index of the largest output of each sample, (N,), where it is known and asked for.
 
         Returns
         -------
         maps
             (N, ...); empty where there is no gradient: as many in any case.
         numbers
-            (N, 2 + details): the sum of the gradient's absolute values, NaN where the map is not
-            finite, or `MODIFIED_TO_NAN`; the largest output, NaN where it is not known; and the
-            recipe's details.
+            (N, 1 + details): the sum of the gradient's absolute values, NaN where the map is not
+            finite, or `MODIFIED_TO_NAN`; and the recipe's details. Where the largest output is
+            asked for, it is one more, the last: NaN if it is not known.
         """
         recipe = self._question.recipe
         maps, attributions, magnitudes = [], [], []
@@ -84,14 +84,14 @@ class MapMaker:
         if self._question.modifier not in (None, *_KEEP_FINITE):
             was_finite = tf.math.is_finite(magnitude) & _all_finite(attributions)
             found = tf.where(was_finite & ~is_finite, MODIFIED_TO_NAN, found)
-        if largest is None:
-            known_largest = tf.fill(tf.shape(found), math.nan)
-        else:
-            known_largest = tf.cast(largest, tf.float32)
-        numbers = tf.stack([found, known_largest], 1)
+        numbers = [found[:, tf.newaxis]]
         if recipe.nb_details:
-            numbers = tf.concat([numbers, recipe.details(attributions, scores)], 1)
-        return maps, numbers
+            numbers.append(recipe.details(attributions, scores))
+        if self._settings.with_largest:
+            unknown = tf.fill(tf.shape(found), math.nan)
+            told = unknown if largest is None else tf.cast(largest, tf.float32)
+            numbers.append(told[:, tf.newaxis])
+        return maps, numbers[0] if len(numbers) == 1 else tf.concat(numbers, 1)
 
     def for_each_output(
         self, explain: Callable[[tf.Tensor], Any], outputs: tf.Tensor, ranks: Sequence[int]

@@ -179,13 +179,13 @@ class ForwardPass:
     def largest(self) -> tf.Tensor | None:
         """Return the index of the largest output of each row, (N,).
 
-        It is ``None`` if f(x) has positions, or if targets are no outputs: an operator of one's own
-        may ask f about other inputs than the samples.
+        It is ``None`` if it is not asked for, if f(x) has positions, or if targets are no outputs:
+        an operator of one's own may ask f about other inputs than the samples.
         """
-        output = self.f.explained if self._takes_outputs else None
-        if output is None or output.shape.rank is None or output.shape.rank > 2:
+        output = self.f.explained
+        if not self._settings.with_largest or not self._takes_outputs or output is None:
             return None
-        return tf.argmax(per_output(output, self.f.channel_axis), -1)
+        return largest_of(output, self.f.channel_axis)
 
     def _in_full(self, gradient: Any, source: tf.Tensor) -> tf.Tensor:
         gradient = tf.convert_to_tensor(gradient)  # the gradient of a gather is sparse

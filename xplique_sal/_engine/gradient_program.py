@@ -43,7 +43,8 @@ class GradientProgram:
         self._settings = settings
         self.specs = layout.specs
         kind = "score" if request.outputs is None else "outputs"
-        self.key = (kind, layout.for_user, layout.for_targets, device.name, *question.key)
+        asked = (kind, settings.with_largest, layout.for_user, layout.for_targets)
+        self.key = (*asked, device.name, *question.key)
 
     def trace(self, *tensors: tf.Tensor) -> tuple[list[tf.Tensor], Facts]:
         """Return maps, scores and numbers of all samples, and what was seen."""

@@ -152,7 +152,9 @@ class GradientRunner:
             maps=concatenate([part.maps for part in parts]),
             scores=np.concatenate([part.scores for part in parts]),
             details=np.concatenate([part.details for part in parts]),
-            largest=np.concatenate([part.largest for part in parts]),
+            largest=np.concatenate([part.largest for part in parts])
+            if settings.with_largest
+            else None,
             zero_sample=min(zeros, default=None),
             activation=facts.activation,
             one_by_one=facts.is_scalar,
@@ -190,8 +192,8 @@ class GradientRunner:
                 for map_, has in zip(maps, facts.has_gradient, strict=True)
             ],
             scores=rows.own(scores).numpy(),
-            largest=rows.own(numbers)[..., 1],
-            details=rows.own(numbers)[..., 2:],
+            details=rows.own(numbers)[..., 1 : 1 + self.question.recipe.nb_details],
+            largest=rows.own(numbers)[..., -1] if settings.with_largest else None,
             zero_sample=start + _first(is_zero) if is_zero.any() else None,
         )
 

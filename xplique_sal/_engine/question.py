@@ -88,6 +88,9 @@ class Settings(NamedTuple):
         What the score is multiplied by before it is differentiated.
     rows
         How many rows the model may be given at once.
+    with_largest
+        Whether the index of the largest output is told of each sample. This alone is known while a
+        program is traced, and tells it from others.
     """
 
     outputs: Sequence[Any]
@@ -99,6 +102,7 @@ class Settings(NamedTuple):
     nodes: Sequence[Any]
     scale: Any
     rows: Any
+    with_largest: bool
 
     @classmethod
     def of(cls, question: Question, request: Request) -> Settings:
@@ -122,6 +126,7 @@ class Settings(NamedTuple):
             nodes=nodes,
             scale=np.float32(1),
             rows=np.int32(1),
+            with_largest=request.with_largest,
         )
 
     @property
@@ -156,7 +161,7 @@ class Settings(NamedTuple):
         first, *small = tf.unstack(next(parts))
         begin, points, rows = (tf.cast(number, tf.int32) for number in small)
         scored, scale = parts
-        return Settings(
+        return self._replace(
             outputs=outputs,
             own=own,
             first=first,

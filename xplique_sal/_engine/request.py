@@ -32,6 +32,8 @@ class Request:
         Whether the scores are asked for beside the maps.
     with_gaps
         Whether it is asked for how far the maps are from adding up.
+    with_largest
+        Whether the index of each sample's largest output is asked for beside its map.
     needed_batch
         The only batch size that the model takes: the one that it declares, or the one for which it
         was traced because it needs to know it; ``None`` if it takes any.
@@ -49,6 +51,7 @@ class Request:
     outputs: np.ndarray | Literal["all"] | None = None
     with_scores: bool = False
     with_gaps: bool = False
+    with_largest: bool = False
     needed_batch: int | None = None
     rows_per_sample: int = 1
     first: int = 0
@@ -113,7 +116,8 @@ class Explained(NamedTuple):
     details
         A few numbers about each sample, where the method has some to tell.
     largest
-        The index of the largest output of each sample, as floats: NaN where that was not seen.
+        The index of the largest output of each sample, as floats: NaN where that was not seen;
+        ``None`` where it was not asked for.
     """
 
     maps: list[tf.Tensor | None]

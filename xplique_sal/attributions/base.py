@@ -338,7 +338,7 @@ class BlackBoxExplainer(abc.ABC):
         for all of the data at once.
         """
         request = self._request(inputs, targets)
-        request.with_scores, request.first = True, first
+        request.with_scores, request.with_largest, request.first = True, True, first
         results = [*self._results(request, self._rows_at_once(request))]
         seen = [explained.largest for _, explained in results]
         known = [part for part in seen if part is not None and np.isfinite(part).all()]
