@@ -629,7 +629,9 @@ class WhiteBoxExplainer(BlackBoxExplainer):
         it reads.
     reducer
         How the channels of images are reduced: ``"max"``, ``"mean"``, ``"min"``, ``"sum"`` or
-        ``None``.
+        ``None``, which keep other maps as they are. ``"token_sum"`` and ``"token_norm"`` make one
+        number of each token's vector, (N, T, E) to (N, T): the sum, with its sign, or the length
+        √Σ vᵢ².
     wrt_layer
         A layer, or a list of them, named as `output_layer`: differentiate with respect to its
         output instead of the input.
