@@ -12,7 +12,7 @@ from pictures_of_shapes import make_model, read_pictures, write_pictures
 from PIL import Image
 from typer.testing import CliRunner
 
-from xplique_sal import GradCAM, Saliency, SmoothGrad, attributions
+from xplique_sal import GradCAM, Saliency, SmoothGrad, _runs, attributions
 from xplique_sal.cli import work
 from xplique_sal.cli.app import app
 from xplique_sal.cli.methods import make, method_of, settings_of
@@ -91,6 +91,25 @@ def test_a_second_run_does_only_what_is_missing(place, tmp_path, monkeypatch):
     x = read_pictures([place / "images" / line["input"] for line in told(tmp_path / "out")[:4]])
     first = SmoothGrad(make_model(), nb_samples=3, batch_size=4, logits=True, seed=0).explain(x)
     np.testing.assert_array_equal(np.load(tmp_path / "out" / "maps/disc/0001.png.npy"), first[0])
+
+
+def test_what_cannot_be_written_stops_the_run_with_whole_batches(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "_AT_ONCE", 1)
+    stage, left = _runs.Run.stage, iter(range(6))
+
+    def full(self, file, content):
+        if next(left, None) is None:
+            raise OSError("No space left on device")
+        stage(self, file, content)
+
+    monkeypatch.setattr(_runs.Run, "stage", full)
+    done = explain(place, tmp_path / "out", "--batch-size", "4")
+    assert isinstance(done.exception, OSError)
+    lines = [line["status"] for line in told(tmp_path / "out")]
+    assert lines.count("ok") == 4  # of the second batch, half was written
+    monkeypatch.undo()
+    assert explain(place, tmp_path / "out", "--batch-size", "4").exit_code == 1
+    assert sorted(line["status"] for line in told(tmp_path / "out")) == ["error"] + ["ok"] * 10
 
 
 def test_other_settings_are_refused_and_changed_inputs_explained_again(place, tmp_path):

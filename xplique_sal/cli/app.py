@@ -1,4 +1,7 @@
-"""The commands, with what each option means to somebody who does not program."""
+"""The commands, with what each option means to somebody who does not program.
+
+What a command needs is imported when it runs: none waits for what another needs.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from rich.progress import (
 from rich.table import Table
 
 from xplique_sal import attributions, versions
-from xplique_sal.cli import facts, methods, preprocessing, tables, work
+from xplique_sal.cli import methods, preprocessing
 from xplique_sal.cli.asked import Asked
 from xplique_sal.errors import XpliqueSalError
 
@@ -237,6 +240,8 @@ def explain(
     A run that was stopped goes on with the same command, and does only what is missing. What
     cannot be read is named at the end and in manifest.jsonl; the exit code is 1 then.
     """
+    from xplique_sal.cli import work
+
     asked, kind = _asked(locals()), methods.method_of(method).__name__
     about = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "versions": dict(versions().here)}
     with _bar() as progress:
@@ -298,6 +303,8 @@ def inspect(
     most_gigabytes: Gigabytes = 8,
 ) -> None:
     """Say what a model is made of, what its maps need, and what they cost."""
+    from xplique_sal.cli import facts
+
     asked = Asked(
         str(model),
         "",
@@ -364,6 +371,8 @@ def compare(
 
     A random map and the model with random weights stand beside: a method has to beat both.
     """
+    from xplique_sal.cli import tables
+
     asked = _asked(locals())
     names = [methods.method_of(name).__name__ for name in methods_.split(",")]
     table, bad = tables.compare(asked, names, metrics.split(","), steps, html)
@@ -391,6 +400,8 @@ def report(
     most: Annotated[int | None, typer.Option(help="The most inputs to show.")] = None,
 ) -> None:
     """Write one HTML file with all inputs and maps, to look at in a browser, offline."""
+    from xplique_sal.cli import tables
+
     path = to or folders[0] / "report.html"
     wanted = [name for name in metrics.split(",") if name]
     count = tables.report_of(

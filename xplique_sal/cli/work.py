@@ -1,4 +1,4 @@
-"""The work of ``explain``: samples are decoded beside the computing, and results told in batches.
+"""The work of ``explain``: samples are decoded and results written beside the computing.
 
 Batches are filled with the samples that can be read, in their order, and told of whole. So one that
 is stopped leaves whole batches, and the next makes the same batches as if nothing had happened.
@@ -7,6 +7,7 @@ is stopped leaves whole batches, and the next makes the same batches as if nothi
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import time
 import warnings
@@ -27,8 +28,11 @@ from xplique_sal.errors import InvalidInputError, XpliqueSalError
 FORMATS = {"npy": ".npy", "npz": ".npz", "png": ".png", "overlay": ".png"}
 #: How many bytes of samples are explained in one call, if a batch is not more.
 _AT_ONCE = 2 << 20
-#: How many threads decode, and how many batches they are ahead.
-_THREADS, _AHEAD = 2, 2
+#: How many threads decode.
+_THREADS = 2
+#: How many samples they are ahead, at least and at most, and of how many bytes: far, as a trace
+#: takes one core for seconds, and what is decoded beside it takes nothing from the computing.
+_LEAST_AHEAD, _MOST_AHEAD, _BYTES_AHEAD = 16, 4096, 256 << 20
 
 
 def explain(
@@ -75,6 +79,9 @@ class _Work:
     def __init__(self, samples: Samples, made: Any, format_: str, run: Run) -> None:
         self._samples, self._made, self._format, self._run = samples, made, format_, run
         self._is_first = True
+        self._counted = 0
+        self._writer = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
         self._warned: list[str] = list(_runs.read_notes(run.folder).get("warnings", []))
 
     def all(self, progress: Callable[[int, int], None]) -> tuple[int, int]:
@@ -83,16 +90,20 @@ class _Work:
         names = source.names
         stale = [n for i, n in enumerate(names) if n in run.done and not self._is_done(i)]
         run.retract(stale)
+        self._counted = len(run.done)
         missing = [i for i in range(len(names)) if names[i] not in run.done]
         already = len(names) - len(missing)
         progress(already, len(names))
         start, done = time.perf_counter(), 0
-        for batch, bad in _batches(self._decoded(missing), self._size):
-            run.commit([_failed(names[i], error) for i, error in bad])
-            if batch:
-                self._explained(batch)
-            done += len(batch) + len(bad)
-            progress(already + done, len(names))
+        with self._writer:
+            for batch, bad in _batches(self._decoded(missing), self._size):
+                if bad:
+                    self._write(functools.partial(self._failures, bad))
+                if batch:
+                    self._explained(batch)
+                done += len(batch) + len(bad)
+                progress(already + done, len(names))
+            self._wait()
         seconds = time.perf_counter() - start
         run.note(warnings=self._warned, seconds=round(seconds, 3), explained=len(missing))
         good = sum(name in run.done for name in names)
@@ -111,14 +122,18 @@ class _Work:
     def _decoded(self, missing: Sequence[int]) -> Iterator[tuple[int, Any]]:
         """Yield samples, or why there is none, in order, read by threads that are ahead."""
         source, waiting = self._samples.source, deque[tuple[int, Future[Any]]]()
-        ahead = _AHEAD * 64
+        ahead = _LEAST_AHEAD
         with ThreadPoolExecutor(_THREADS) as pool:
             try:
                 for record in source.records(missing, self._samples.shape):
                     waiting.append((record.number, pool.submit(self._read, record)))
                     if len(waiting) > ahead:
                         number, sample = waiting.popleft()
-                        yield number, sample.result()
+                        read = sample.result()
+                        if isinstance(read, np.ndarray):
+                            most = _BYTES_AHEAD // max(read.nbytes, 1)
+                            ahead = max(_LEAST_AHEAD, min(_MOST_AHEAD, most))
+                        yield number, read
                 while waiting:
                     number, sample = waiting.popleft()
                     yield number, sample.result()
@@ -148,8 +163,22 @@ class _Work:
                 self._told([(number, sample)])
                 good += 1
             except XpliqueSalError as error:
-                self._run.commit([_failed(self._samples.source.names[number], error)])
+                self._write(functools.partial(self._failures, [(number, error)]))
         return good
+
+    def _write(self, entries: Callable[[], Sequence[Entry]]) -> None:
+        """Tell of what a function returns, which may write first, beside the computing."""
+        self._wait()
+        self._writing = self._writer.submit(lambda: self._run.commit(entries()))
+
+    def _wait(self) -> None:
+        """Wait for what is being written, and raise what went wrong with it."""
+        if self._writing is not None:
+            self._writing.result()
+
+    def _failures(self, bad: Sequence[tuple[int, Exception]]) -> list[Entry]:
+        names = self._samples.source.names
+        return [Entry(names[number], ERROR, error=str(error)) for number, error in bad]
 
     def _told(self, batch: list[tuple[int, np.ndarray]]) -> None:
         numbers = [number for number, _ in batch]
@@ -159,19 +188,26 @@ class _Work:
             y = np.array(targets)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            told = self._made._told(x, y, first=len(self._run.done))
+            told = self._made._told(x, y, first=self._counted)
+        self._check_format(np.shape(told.maps)[1:])
         self._is_first = False
+        self._counted += len(batch)
         self._warned += [
             text
             for text in dict.fromkeys(str(w.message) for w in caught)
             if text not in self._warned
         ]
+        self._write(functools.partial(self._entries, numbers, x, targets, told))
+
+    def _entries(
+        self, numbers: Sequence[int], x: np.ndarray, targets: Sequence[Any], told: Any
+    ) -> list[Entry]:
+        """Write the maps of a batch, and return what is told of them."""
         maps, scores = np.asarray(told.maps), np.asarray(told.scores)
         largest = told.largest if told.largest is not None else [None] * len(maps)
         entries = []
         for i, number in enumerate(numbers):
             name = self._samples.source.names[number]
-            file = _runs.file_of(name, FORMATS[self._format])
             target = largest[i] if targets[i] is None else targets[i]
             more = {"prediction": largest[i], "truth": self._samples.truth(number)}
             entries.append(
@@ -179,12 +215,21 @@ class _Work:
                     name,
                     target=None if target is None else int(target),
                     score=float(scores[i]),
-                    file=file,
+                    file=_runs.file_of(name, FORMATS[self._format]),
                     more={key: int(value) for key, value in more.items() if value is not None},
                 )
             )
-            self._run.stage(file, self._encoded(maps[i], x[i], entries[-1]))
-        self._run.commit(entries)
+            self._run.stage(str(entries[-1].file), self._encoded(maps[i], x[i], entries[-1]))
+        return entries
+
+    def _check_format(self, shape: Sequence[int]) -> None:
+        """Check that maps of a shape can be written as they are to be."""
+        if self._format in ("png", "overlay") and (len(shape) != 3 or shape[-1] != 1):
+            raise InvalidInputError(
+                "maps of pictures for --format png and overlay",
+                f"the shape {tuple(shape)}",
+                "Use --format npy, and xplique-sal report.",
+            )
 
     def _encoded(self, map_: np.ndarray, sample: np.ndarray, entry: Entry) -> bytes:
         """Return a map as the bytes of a file."""
@@ -198,12 +243,6 @@ class _Work:
         else:
             from xplique_sal.report.pictures import coloured, overlaid, png
 
-            if map_.ndim != 3 or map_.shape[-1] != 1:
-                raise InvalidInputError(
-                    "maps of pictures for --format png and overlay",
-                    f"the shape {map_.shape}",
-                    "Use --format npy, and xplique-sal report.",
-                )
             map_ = map_[..., 0]
             return png(coloured(map_) if self._format == "png" else overlaid(map_, sample))
         return content.getvalue()
@@ -229,7 +268,3 @@ def _batches(
                 batch, bad = [], []
         if batch or bad:
             yield batch, bad
-
-
-def _failed(name: str, error: Exception) -> Entry:
-    return Entry(name, ERROR, error=str(error))
