@@ -5,14 +5,26 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from xplique_sal._data.structures import InputSpec, ModelInputs, Structure, leaves
+from xplique_sal._data.structures import (
+    InputSpec,
+    ModelInputs,
+    Structure,
+    leaves,
+    skeleton_of,
+)
 from xplique_sal._tracing import keras_compat, named
 from xplique_sal.errors import InvalidModelError
+
+#: How TensorFlow says that float32 met another dtype of numbers.
+_OTHER_DTYPE = re.compile(
+    r"type (b?float(64|16)|double|half) that does not match type float32"
+    r"|expected to be a float tensor but is a (double|half|bfloat16) tensor"
+)
 
 
 def _directly(function: Any, *args: Any, **kwargs: Any) -> Any:
@@ -83,13 +95,71 @@ def inputs_of(model: Any, given: Structure = None) -> ModelInputs | None:
     if keras_compat.is_layer(model):
         return keras_compat.inputs_of(model) if not takes_several(model, given) else None
     names = _names_of_signature(signature := only_signature(model) or model)
-    if names is None:
+    if names is not None:
+        known = signature.structured_input_signature[1]
+        return _described({name: known[name] for name in names}, names)
+    declared = _declared(model)
+    if not declared:
         return None
-    known = signature.structured_input_signature[1]
-    specs = tuple(InputSpec(name, _shape(known[name]), known[name].dtype) for name in names)
-    sizes = {spec.shape[0] for spec in specs if spec.shape} - {None}
-    fixed = sizes.pop() if len(sizes) == 1 else None
-    return ModelInputs(specs, {name: i for i, name in enumerate(names)}, fixed)
+    packed = declared[0] if len(declared) == 1 else declared
+    return _described(packed, _names_of_arguments(model, declared))
+
+
+def _described(specs: Structure, names: Sequence[str]) -> ModelInputs:
+    """Return what a signature says of its inputs, packed as it takes them."""
+    found = tuple(
+        InputSpec(name, _shape(spec), spec.dtype)
+        for name, spec in zip(names, leaves(specs), strict=True)
+    )
+    sizes = {spec.shape[0] for spec in found if spec.shape} - {None}
+    return ModelInputs(found, skeleton_of(specs), sizes.pop() if len(sizes) == 1 else None)
+
+
+def _declared(model: Any) -> list[Structure]:
+    """Return the specs of each argument that a compiled function declares to be of tensors.
+
+    It is empty where nothing is declared, or more than one thing.
+    """
+    kind = tf.types.experimental.Callable
+    compiled = model if isinstance(model, kind) else getattr(model, "__call__", None)  # noqa: B004
+    if isinstance(compiled, tf.types.experimental.ConcreteFunction):
+        traced = [compiled]
+    else:  # of a saved model they are those that it was called with
+        traced = getattr(compiled, "concrete_functions", None) or []
+    signatures = [(function.structured_input_signature or ((),))[0] for function in traced]
+    known = [
+        [argument for argument in positional if _is_of_tensors(argument)]
+        for positional in signatures or [getattr(compiled, "input_signature", None) or ()]
+    ]
+    return known[0] if known and all(_alike(one, known[0]) for one in known) else []
+
+
+def _is_of_tensors(argument: Structure) -> bool:
+    """Tell whether an argument is of samples: a flag, as `training`, is none."""
+    return bool(parts := leaves(argument)) and all(
+        isinstance(part, tf.TensorSpec) and part.shape.rank != 0 for part in parts
+    )
+
+
+def _alike(one: list[Structure], other: list[Structure]) -> bool:
+    """Tell whether arguments are packed alike, of the same shapes and dtypes."""
+    pairs = zip(leaves(one), leaves(other), strict=False)
+    return skeleton_of(one) == skeleton_of(other) and all(
+        a.dtype == b.dtype and _shape(a) == _shape(b) for a, b in pairs
+    )
+
+
+def _names_of_arguments(model: Any, declared: list[Structure]) -> list[str]:
+    """Return a name for each input that a compiled function declares."""
+    specs = leaves(declared)
+    try:
+        parameters = call_parameters(getattr(model, "python_function", model))
+    except (TypeError, ValueError):
+        parameters = []
+    named = [parameter.name for parameter in parameters[: len(specs)]]
+    if len(named) < len(specs) or len(declared) < len(specs):
+        named = [spec.name or f"input_{position}" for position, spec in enumerate(specs)]
+    return named
 
 
 def takes_several(layer: Any, given: Structure) -> bool:
@@ -172,16 +242,32 @@ def run(model: Any, inputs: Structure, call: Callable[..., Any] = _directly) -> 
         positional = (getattr(signature, "structured_input_signature", None) or (None,))[0]
         count = len(signature.inputs) if positional is None else len(positional)
         return signature(inputs) if count == 1 else signature(*leaves(inputs))
+    several = tuple(inputs) if len(_declared(model)) > 1 else None
     if _is_loaded(model):
+        args = several or (inputs,)
         # What `training` defaults to was lost when the model was saved.
         try:
-            return model(inputs, training=False)
+            return model(*args, training=False)
         except (TypeError, ValueError):
-            return model(inputs)
-    args, options = _arguments(getattr(model, "python_function", model), inputs)
+            return model(*args)
+    if several is not None:
+        args, options = several, {}
+    else:
+        args, options = _arguments(getattr(model, "python_function", model), inputs)
     if keras_compat.accepts_training(model):
         options = {**options, "training": False}
-    return call(model, *args, **options)
+    try:
+        return call(model, *args, **options)
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+        other = _OTHER_DTYPE.search(str(error))
+        if other is None or inputs_of(model) is not None:
+            raise
+        raise InvalidModelError(
+            "a function of float32, which it is given where it does not say what it takes",
+            f"one that computes in another dtype ({other.group()})",
+            "Say it, by tf.function(f, input_signature=[tf.TensorSpec([None, ...], tf.float64)]), "
+            "or cast in the function: tf.cast(x, tf.float64).",
+        ) from error
 
 
 def _arguments(function: Any, inputs: Structure) -> tuple[tuple[Any, ...], dict[str, Any]]:
