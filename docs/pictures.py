@@ -10,13 +10,14 @@ import io
 import os
 import posixpath
 import re
+import tempfile
 import warnings
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-PAGES = ["index.md", "guide/plots.md"]
+PAGES = ["index.md", "guide/plots.md", "guide/text.md"]
 FOLDER = "pictures/"
 PARTS = re.compile(
     r"^```python *\n(?P<code>.*?)^``` *$|!\[[^\]]*\]\((?P<picture>" + FOLDER + r"[^)]+)\)",
@@ -50,6 +51,26 @@ def pictures(text: str, page: str) -> dict[str, bytes]:
     namespace: dict[str, object] = {"__name__": "__main__"}
     found: dict[str, bytes] = {}
     plt.close("all")
+    with tempfile.TemporaryDirectory() as folder, _inside(folder):  # of what the code writes
+        _run(text, page, namespace, found)
+    plt.close("all")
+    return found
+
+
+@contextlib.contextmanager
+def _inside(folder: str):
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def _run(text: str, page: str, namespace: dict[str, object], found: dict[str, bytes]) -> None:
+    """Run the blocks of a page, and keep the pictures that are drawn."""
+    from matplotlib import pyplot as plt
+
     waiting: list[int] = []
     for part in PARTS.finditer(text):
         if part["picture"] is not None:
@@ -66,8 +87,6 @@ def pictures(text: str, page: str) -> dict[str, bytes]:
             warnings.simplefilter("ignore")
             exec(compile("\n" * line + part["code"], page, "exec"), namespace)
         waiting = plt.get_fignums()
-    plt.close("all")
-    return found
 
 
 def _png(figure) -> bytes:

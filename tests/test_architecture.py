@@ -32,7 +32,7 @@ FLOORS = [
     {"__main__"},
 ]
 #: Rooms that know arrays only. They are used from the package's `__init__` up.
-ARRAYS = {"plots", "segmentation", "detection", "localization", "targets", "report"}
+ARRAYS = {"plots", "segmentation", "detection", "localization", "targets", "report", "text"}
 BELOW_ARRAYS = {"errors", "_parameters"}
 #: What methods may share: the bases of all and of families, and how their signatures are shown.
 SHARED_BY_METHODS = {"signatures"}
@@ -260,7 +260,16 @@ PUBLIC = {
         *("Saliency", "ScoreCAM", "SmoothGrad", "SquareGrad"),
         *("Tasks", "VarGrad", "__version__", "attributions", "callbacks", "detection", "errors"),
         *("forget", "grad_modifiers", "localization", "losses", "metrics", "operators", "plots"),
-        *("quantus", "ray", "report", "segmentation", "targets", "versions", "visualization"),
+        *(
+            "quantus",
+            "ray",
+            "report",
+            "segmentation",
+            "targets",
+            "text",
+            "versions",
+            "visualization",
+        ),
     ],
     "xplique_sal.attributions": [
         *("DeconvNet", "DeepLift", "GradCAM", "GradCAMPP", "GradientInput", "GradientShap"),
@@ -296,9 +305,11 @@ PUBLIC = {
         "semantic_segmentation",
     ],
     "xplique_sal.plots": [
+        "TextPicture",
         *("plot_attribution", "plot_attributions", "plot_comparison", "plot_curves"),
         "plot_feature_impact",
-        *("plot_mean_feature_impact", "plot_sequence_logo", "plot_timeseries_attributions"),
+        *("plot_mean_feature_impact", "plot_sequence_logo", "plot_text"),
+        "plot_timeseries_attributions",
     ],
     "xplique_sal.quantus": ["explain_func"],
     "xplique_sal.ray": ["explain", "run"],
@@ -307,6 +318,7 @@ PUBLIC = {
         *("class_zone", "common_border", "connected_zone", "separate_zones", "zone_border"),
     ],
     "xplique_sal.targets": ["contrast"],
+    "xplique_sal.text": ["tokens"],
     "xplique_sal.visualization": [
         *("visualize_class", "visualize_saliency", "visualize_saliency_with_losses"),
     ],

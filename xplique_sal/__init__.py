@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         report,
         segmentation,
         targets,
+        text,
         visualization,
     )
     from xplique_sal._versions import versions
@@ -84,6 +85,7 @@ __all__ = [
     "report",
     "segmentation",
     "targets",
+    "text",
     "versions",
     "visualization",
 ]
@@ -102,6 +104,7 @@ _LAZY = frozenset(
         "report",
         "segmentation",
         "targets",
+        "text",
         "visualization",
     }
 )

@@ -24,6 +24,7 @@ from xplique_sal.plots import (
     plot_feature_impact,
     plot_mean_feature_impact,
     plot_sequence_logo,
+    plot_text,
     plot_timeseries_attributions,
 )
 
@@ -95,8 +96,16 @@ def stacked_logo(figure):
     plot_sequence_logo(LETTERS - HEIGHTS[:, None] / 3, axes=figure.subplots())
 
 
+WORDS = ["Wo", "rte", "auf", "Grund", "und", "Boden", "ohne", "Schrift", "[E]"]
+
+
+def words(figure):
+    values = np.linspace(-1, 1, 9) * [1, -1, 1, -1, 1, -1, 1, -1, 1]
+    plot_text(values, WORDS, axes=figure.subplots(), font_size=30)
+
+
 DRAWINGS = [overlay, signed_overlay, alone, contour, signed_contour, side_by_side]
-DRAWINGS += [shared_scale, own_scales, series, impact, mean_impact, stacked_logo]
+DRAWINGS += [shared_scale, own_scales, series, impact, mean_impact, stacked_logo, words]
 
 
 def picture(draw):
@@ -157,6 +166,7 @@ def test_every_picture_is_unlike_the_others():
             stacked_logo,
             lambda f: plot_sequence_logo(LETTERS + HEIGHTS[:, None] / 3, axes=f.subplots()),
         ),
+        (words, lambda f: plot_text(np.linspace(-1, 1, 9), WORDS, axes=f.subplots(), font_size=30)),
         (series, lambda f: plot_timeseries_attributions(PAIR[::6].T, axes=f.subplots())),
     ],
 )

@@ -1,4 +1,4 @@
-"""Pictures of maps, of images, of time series and of tables, and of what metrics say of them.
+"""Pictures of maps, of images, series, texts and tables, and of what metrics say of them.
 
 They take arrays and tensors, from any method, and draw with matplotlib, which is imported when the
 first of them is called: ``pip install 'xplique-sal[plots]'``.
@@ -9,8 +9,10 @@ from xplique_sal.plots.image import plot_attribution, plot_attributions
 from xplique_sal.plots.sequence import plot_sequence_logo
 from xplique_sal.plots.series import plot_timeseries_attributions
 from xplique_sal.plots.table import plot_feature_impact, plot_mean_feature_impact
+from xplique_sal.plots.text import TextPicture, plot_text
 
 __all__ = [
+    "TextPicture",
     "plot_attribution",
     "plot_attributions",
     "plot_comparison",
@@ -18,5 +20,6 @@ __all__ = [
     "plot_feature_impact",
     "plot_mean_feature_impact",
     "plot_sequence_logo",
+    "plot_text",
     "plot_timeseries_attributions",
 ]

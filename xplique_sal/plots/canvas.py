@@ -141,30 +141,36 @@ def draw_color_bars(
     shared: bool,
     wanted: bool | str,
     norm: Any = None,
+    place: Mapping[str, Any] | None = None,
 ) -> None:
-    """Draw the scale beside each panel, or once the one that all share; a text is its label."""
+    """Draw the scale beside each panel, or once the one that all share; a text is its label.
+
+    `place` is where, as `Figure.colorbar` takes it; ``None`` is to the right.
+    """
     if not wanted:
         return
     if shared:
-        _draw_color_bar(panels, scales[0], scales[0].beyond(maps), wanted, norm)
+        _draw_color_bar(panels, scales[0], scales[0].beyond(maps), wanted, norm, place)
         return
     for axes, map_, scale in zip(panels, maps, scales, strict=True):
-        _draw_color_bar([axes], scale, scale.beyond([map_]), wanted, norm)
+        _draw_color_bar([axes], scale, scale.beyond([map_]), wanted, norm, place)
 
 
 def _draw_color_bar(
-    axes: Sequence[Any], scale: Scale, extend: str, label: bool | str, norm: Any
+    axes: Sequence[Any],
+    scale: Scale,
+    extend: str,
+    label: bool | str,
+    norm: Any,
+    place: Mapping[str, Any] | None = None,
 ) -> None:
     """Draw the colours beside axes, with the values of their ends and of their middle."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
     mappable = ScalarMappable(norm or Normalize(scale.low, scale.high), color_map(scale.cmap))
-    bar = (
-        axes[0]
-        .get_figure()
-        .colorbar(mappable, ax=list(axes), extend=extend, fraction=0.05, pad=0.02)
-    )
+    place = place or {"fraction": 0.05, "pad": 0.02}
+    bar = axes[0].get_figure().colorbar(mappable, ax=list(axes), extend=extend, **place)
     if norm is None:
         ticks = [scale.low, (scale.low + scale.high) / 2, scale.high]
         bar.set_ticks(ticks, labels=texts(ticks))
@@ -189,14 +195,14 @@ def width_of(text: str, size: float) -> float:
     return float(TextPath((0, 0), text, size=size).get_extents().width)
 
 
-def draw_title(axes: Any, text: str) -> None:
+def draw_title(axes: Any, text: str, loc: str = "center") -> None:
     """Draw a title, in lines that are not longer than the axes are wide."""
     if not text:
         return
     points = axes.bbox.width * 72 / axes.get_figure().dpi
     letters = max(12, int(points / (0.55 * TITLE_SIZE)))
     lines = [line for part in text.split("\n") for line in textwrap.wrap(part, letters) or [""]]
-    axes.set_title("\n".join(lines), fontsize=TITLE_SIZE)
+    axes.set_title("\n".join(lines), fontsize=TITLE_SIZE, loc=loc)
 
 
 def as_array(axes: Sequence[Any]) -> np.ndarray:
@@ -211,7 +217,16 @@ def save(axes: Any, path: Any) -> None:
     axes.get_figure().canvas.figure.savefig(path)
 
 
-def rows(heights: Sequence[float], given: Any, width: float, beside: float) -> list[Any]:
+def close(axes: Any) -> None:
+    """Close the figure of axes, which nobody else has seen."""
+    import matplotlib.pyplot as plt
+
+    plt.close(axes.get_figure().canvas.figure)
+
+
+def rows(
+    heights: Sequence[float], given: Any, width: float, beside: float, shared: bool = True
+) -> list[Any]:
     """Return axes below each other, which share their horizontal axis if they are new.
 
     Parameters
@@ -224,6 +239,8 @@ def rows(heights: Sequence[float], given: Any, width: float, beside: float) -> l
         Of the new figure, in inches.
     beside
         Height for titles and names, in inches.
+    shared
+        Whether they share it.
     """
     if given is not None:
         return _checked(given, len(heights))
@@ -233,7 +250,8 @@ def rows(heights: Sequence[float], given: Any, width: float, beside: float) -> l
     figure = plt.figure(figsize=(width, sum(heights) + beside), layout="constrained")
     grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
     axes = [figure.add_subplot(grid[0])]
-    return axes + [figure.add_subplot(grid[row], sharex=axes[0]) for row in range(1, len(heights))]
+    beside_first = {"sharex": axes[0]} if shared else {}
+    return axes + [figure.add_subplot(grid[row], **beside_first) for row in range(1, len(heights))]
 
 
 def draw_letters(
@@ -308,3 +326,73 @@ def align_names(axes: Sequence[Any]) -> None:
     figure = axes[0].get_figure()
     if hasattr(figure, "align_ylabels"):
         figure.align_ylabels(list(axes))
+
+
+def colors_of(values: np.ndarray, scale: Scale) -> list[tuple[str, bool]]:
+    """Return the colour of each value, as #rrggbb, and whether what is over it has to be light."""
+    from matplotlib.colors import Normalize, to_hex
+
+    shades = color_map(scale.cmap)(Normalize(scale.low, scale.high)(values))
+    return [(to_hex(shade), bool(np.dot(LUMA, shade[:3]) < 0.5)) for shade in shades]
+
+
+def text_width(text: str, size: float) -> float:
+    """Return how far a text of a font size reaches, with the room beside its letters, in points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=size)
+    return float(text_to_path.get_text_width_height_descent(text, font, False)[0])
+
+
+def draw_word(
+    axes: Any,
+    text: str,
+    place: tuple[float, float, float],
+    size: float,
+    ground: str,
+    color: tuple[float, float, float, float],
+) -> None:
+    """Draw a text as outlines on its ground, in axes whose unit is a point and that look down.
+
+    Parameters
+    ----------
+    axes
+        Where.
+    text
+        What.
+    place
+        The left end and the base of its letters, and the width of its ground.
+    size
+        Of the font, in points.
+    ground, color
+        The colours of the ground and of the letters.
+    """
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.patches import PathPatch, Rectangle
+    from matplotlib.path import Path
+    from matplotlib.textpath import text_to_path
+
+    left, base, width = place
+    room = 0.18 * size
+    corner = (left, base - size)
+    axes.add_patch(Rectangle(corner, width, 1.32 * size, facecolor=ground, linewidth=0))
+    vertices, codes = text_to_path.get_text_path(FontProperties(size=size), text)
+    if len(vertices):
+        scale = size / text_to_path.FONT_SCALE
+        outline = np.asarray(vertices) * (scale, -scale) + (left + room, base)
+        axes.add_patch(PathPatch(Path(outline, codes), facecolor=color, linewidth=0))
+
+
+def size_in_points(axes: Any) -> tuple[float, float]:
+    """Return the width and the height of axes."""
+    points = 72 / axes.get_figure().dpi
+    return axes.bbox.width * points, axes.bbox.height * points
+
+
+def stretch(axes: Any, width: float, height: float) -> None:
+    """Make the unit of axes a point, counted from the top left; what is drawn keeps its form."""
+    axes.set_axis_off()
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    axes.set_aspect("equal", anchor="NW")
