@@ -95,12 +95,12 @@ def explain(
     >>> maps.write_parquet("maps")  # doctest: +SKIP
     """
     one_of("errors", errors, ("raise", "column"))
-    _started()
+    started()
     columns = [*_columns(inputs), *([targets] if isinstance(targets, str) else []), position]
     _check_columns(dataset, [name for name in columns if name is not None])
     arguments = (explainer_factory, inputs, targets, errors, position, num_cpus or 1)
-    pool = _Pool(batch_size, concurrency, num_cpus or 1, num_gpus)
-    return _mapped(dataset, _Explaining, arguments, pool)
+    pool = Pool(batch_size, concurrency, num_cpus or 1, num_gpus)
+    return through_actors(dataset, _Explaining, arguments, pool)
 
 
 def run(
@@ -150,15 +150,15 @@ position
     InvalidParameterError
         If there is no such column, or the folder was made with other settings.
     """
-    _started()
+    started()
     columns = [name, *_columns(inputs), *([targets] if isinstance(targets, str) else []), position]
     _check_columns(dataset, [column for column in columns if column is not None])
     asked = {"inputs": inputs, "targets": targets, "name": name, **(settings or {})}
     with Run(out, asked) as folder:
         explaining = (explainer_factory, inputs, targets, "column", position, num_cpus or 1)
         arguments = (os.path.abspath(out), name, frozenset(folder.done), explaining)
-        pool = _Pool(batch_size, concurrency, num_cpus or 1, num_gpus)
-        told = _mapped(dataset, _Staging, arguments, pool)
+        pool = Pool(batch_size, concurrency, num_cpus or 1, num_gpus)
+        told = through_actors(dataset, _Staging, arguments, pool)
         bad = 0
         for batch in told.iter_batches(batch_size=None, batch_format="numpy"):
             entries = [Entry.of(_loaded(line)) for line in batch.get("line", ())]
@@ -181,9 +181,7 @@ class _Explaining:
         position: str | None,
         threads: float,
     ) -> None:
-        # Before TensorFlow computes anything in this process.
-        os.environ["TF_NUM_INTRAOP_THREADS"] = str(max(1, int(threads)))
-        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        bound(threads)
         self._inputs, self._targets, self._position = inputs, targets, position
         self._explainer = factory()
         self._collects = errors == "column"
@@ -293,7 +291,13 @@ class _Staging:
         return {"line": np.asarray(lines, dtype=str)}
 
 
-class _Pool(NamedTuple):
+def bound(threads: float) -> None:
+    """Let TensorFlow take what this actor has, before it computes anything in its process."""
+    os.environ["TF_NUM_INTRAOP_THREADS"] = str(max(1, int(threads)))
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+
+
+class Pool(NamedTuple):
     """How many rows and actors there are at once, and what an actor takes."""
 
     batch_size: int
@@ -302,7 +306,7 @@ class _Pool(NamedTuple):
     num_gpus: float | None
 
 
-def _mapped(dataset: Any, actor: type, arguments: tuple[Any, ...], pool: _Pool) -> Any:
+def through_actors(dataset: Any, actor: type, arguments: tuple[Any, ...], pool: Pool) -> Any:
     """Return a data set whose batches went through actors, in their order."""
     ray = optional("ray", "Data sets of Ray need", "ray")
     actors = pool.concurrency
@@ -329,7 +333,7 @@ def _mapped(dataset: Any, actor: type, arguments: tuple[Any, ...], pool: _Pool) 
     return found
 
 
-def _started() -> None:
+def started() -> None:
     """Start a local Ray, or join the cluster of the environment, if that was not done."""
     ray = optional("ray", "Data sets of Ray need", "ray")
     optional("ray.data", "Data sets of Ray need", "ray")

@@ -56,6 +56,13 @@ class Format(str, Enum):
     overlay = "overlay"
 
 
+class Engine(str, Enum):
+    """What does the work."""
+
+    local = "local"
+    ray = "ray"
+
+
 _Model = Annotated[
     Path, typer.Argument(help="The model: a .keras, .h5 or .tflite file, or a SavedModel's folder.")
 ]
@@ -67,6 +74,7 @@ _Inputs = Annotated[
     ),
 ]
 _MODEL, _INPUTS, _EXPLAINED = "How the model is read", "How inputs are read", "What is explained"
+_MACHINES = "Which machines do it"
 
 
 def _option(help_: str, panel: str, *names: str, **settings: Any) -> Any:
@@ -221,6 +229,21 @@ def explain(
             "input.",
         ),
     ] = Format.npy,
+    engine: Annotated[
+        Engine,
+        _option(
+            "local: this process; ray: processes of Ray, here or on the cluster of RAY_ADDRESS, "
+            "whose machines all see the model, the inputs and the folder.",
+            _MACHINES,
+        ),
+    ] = Engine.local,
+    actors: Annotated[
+        int | None, _option("For ray: how many processes; all CPUs but one by default.", _MACHINES)
+    ] = None,
+    cpus: Annotated[float, _option("For ray: CPUs of each process.", _MACHINES)] = 1,
+    gpus: Annotated[
+        float | None, _option("For ray: GPUs of each process, or which share of one.", _MACHINES)
+    ] = None,
     batch_size: BatchSize = "64",
     preprocess: Preprocess = None,
     mean: Mean = None,
@@ -244,8 +267,15 @@ def explain(
 
     asked, kind = _asked(locals()), methods.method_of(method).__name__
     about = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "versions": dict(versions().here)}
+    elsewhere = None
+    if engine is Engine.ray:
+        from xplique_sal.cli import cluster
+
+        elsewhere = cluster.pool(
+            asked, kind, format_.value, actors=actors, num_cpus=cpus, num_gpus=gpus
+        )
     with _bar() as progress:
-        good, bad = work.explain(asked, kind, out, format_.value, progress, about)
+        good, bad = work.explain(asked, kind, out, format_.value, progress, about, elsewhere)
     _told.print(f"{good} maps in {out}", highlight=False, markup=False)
     if bad:
         _say_bad(out, bad)

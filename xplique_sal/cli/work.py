@@ -34,6 +34,9 @@ _THREADS = 2
 #: takes one core for seconds, and what is decoded beside it takes nothing from the computing.
 _LEAST_AHEAD, _MOST_AHEAD, _BYTES_AHEAD = 16, 4096, 256 << 20
 
+#: Explains the samples of a work with these numbers, and yields how many were told of.
+Elsewhere = Callable[["Work", Sequence[int]], Iterator[int]]
+
 
 def explain(
     asked: Asked,
@@ -42,6 +45,7 @@ def explain(
     format_: str = "npy",
     progress: Callable[[int, int], None] = lambda done, of: None,
     facts: dict[str, Any] | None = None,
+    pool: Elsewhere | None = None,
 ) -> tuple[int, int]:
     """Explain all samples that have no result yet.
 
@@ -59,6 +63,8 @@ def explain(
         Called with how many samples are done, and of how many.
     facts
         What is kept beside the settings.
+    pool
+        What explains samples elsewhere, if not this process does.
 
     Returns
     -------
@@ -70,62 +76,90 @@ def explain(
     made = explainer(method, model, asked)
     settings = {**asked.settings(), "method": method, "format": format_}
     with Run(out, settings, {**(facts or {}), "explainer": repr(made)}) as run:
-        return _Work(samples, made, format_, run).all(progress)
+        return Work(samples, made, format_, run).all(progress, pool)
 
 
-class _Work:
-    """What is done for each batch of one run."""
+class Work:
+    """What is done for each batch of one run.
 
-    def __init__(self, samples: Samples, made: Any, format_: str, run: Run) -> None:
-        self._samples, self._made, self._format, self._run = samples, made, format_, run
+    Parameters
+    ----------
+    samples, made, format_
+        What is explained, by which explainer, and how maps are written.
+    run
+        What is told of: a `Run`, or what has its `folder`, `stage` and `commit`.
+
+    Attributes
+    ----------
+    warned
+        The warnings of the run so far.
+    """
+
+    def __init__(self, samples: Samples, made: Any, format_: str, run: Any) -> None:
+        self.samples, self._made, self._format, self.run = samples, made, format_, run
         self._is_first = True
         self._counted = 0
-        self._writer = ThreadPoolExecutor(1)
+        self._writer: ThreadPoolExecutor
         self._writing: Future[None] | None = None
-        self._warned: list[str] = list(_runs.read_notes(run.folder).get("warnings", []))
+        self.warned: list[str] = list(_runs.read_notes(run.folder).get("warnings", []))
 
-    def all(self, progress: Callable[[int, int], None]) -> tuple[int, int]:
+    def all(
+        self, progress: Callable[[int, int], None], pool: Elsewhere | None = None
+    ) -> tuple[int, int]:
         """Explain what is missing; return how many have a result, and how many have none."""
-        source, run = self._samples.source, self._run
+        source, run = self.samples.source, self.run
         names = source.names
         stale = [n for i, n in enumerate(names) if n in run.done and not self._is_done(i)]
         run.retract(stale)
-        self._counted = len(run.done)
         missing = [i for i in range(len(names)) if names[i] not in run.done]
-        already = len(names) - len(missing)
-        progress(already, len(names))
-        start, done = time.perf_counter(), 0
-        with self._writer:
-            for batch, bad in _batches(self._decoded(missing), self._size):
-                if bad:
-                    self._write(functools.partial(self._failures, bad))
-                if batch:
-                    self._explained(batch)
-                done += len(batch) + len(bad)
-                progress(already + done, len(names))
-            self._wait()
+        done = len(names) - len(missing)
+        progress(done, len(names))
+        start = time.perf_counter()
+        for count in self.some(missing, len(run.done)) if pool is None else pool(self, missing):
+            done += count
+            progress(done, len(names))
         seconds = time.perf_counter() - start
-        run.note(warnings=self._warned, seconds=round(seconds, 3), explained=len(missing))
+        run.note(warnings=self.warned, seconds=round(seconds, 3), explained=len(missing))
         good = sum(name in run.done for name in names)
         run.finish(names)
         return good, len(names) - good
 
-    def _is_done(self, number: int) -> bool:
-        source = self._samples.source
-        return self._run.is_done(source.names[number], source.changed(number))
+    def some(self, numbers: Sequence[int], first: int) -> Iterator[int]:
+        """Explain samples, and yield how many after each batch.
 
-    def _size(self, sample: np.ndarray) -> int:
+        Parameters
+        ----------
+        numbers
+            Of the samples.
+        first
+            The place of the first one, by which chance is drawn; the others follow it.
+        """
+        self._counted = first
+        with ThreadPoolExecutor(1) as self._writer:
+            for batch, bad in _batches(self._decoded(numbers), self.size):
+                if bad:
+                    self._write(functools.partial(self._failures, bad))
+                if batch:
+                    self._explained(batch)
+                yield len(batch) + len(bad)
+            self._wait()
+
+    def _is_done(self, number: int) -> bool:
+        source = self.samples.source
+        return self.run.is_done(source.names[number], source.changed(number))
+
+    def size(self, sample: np.ndarray) -> int:
         """Return how many samples such as this are explained in one call."""
         batch = self._made.batch_size if isinstance(self._made.batch_size, int) else 64
         return batch * max(1, min(64, _AT_ONCE // (batch * max(sample.nbytes, 1))))
 
     def _decoded(self, missing: Sequence[int]) -> Iterator[tuple[int, Any]]:
         """Yield samples, or why there is none, in order, read by threads that are ahead."""
-        source, waiting = self._samples.source, deque[tuple[int, Future[Any]]]()
+        source, waiting = self.samples.source, deque[tuple[int, Future[Any]]]()
         ahead = _LEAST_AHEAD
         with ThreadPoolExecutor(_THREADS) as pool:
             try:
-                for record in source.records(missing, self._samples.shape):
+                for record in source.records(missing, self.samples.shape):
                     waiting.append((record.number, pool.submit(self._read, record)))
                     if len(waiting) > ahead:
                         number, sample = waiting.popleft()
@@ -143,7 +177,7 @@ class _Work:
 
     def _read(self, record: Record) -> Any:
         try:
-            return self._samples.read(record)
+            return self.samples.read(record)
         except XpliqueSalError as error:
             return error
 
@@ -169,7 +203,7 @@ class _Work:
     def _write(self, entries: Callable[[], Sequence[Entry]]) -> None:
         """Tell of what a function returns, which may write first, beside the computing."""
         self._wait()
-        self._writing = self._writer.submit(lambda: self._run.commit(entries()))
+        self._writing = self._writer.submit(lambda: self.run.commit(entries()))
 
     def _wait(self) -> None:
         """Wait for what is being written, and raise what went wrong with it."""
@@ -177,12 +211,12 @@ class _Work:
             self._writing.result()
 
     def _failures(self, bad: Sequence[tuple[int, Exception]]) -> list[Entry]:
-        names = self._samples.source.names
+        names = self.samples.source.names
         return [Entry(names[number], ERROR, error=str(error)) for number, error in bad]
 
     def _told(self, batch: list[tuple[int, np.ndarray]]) -> None:
         numbers = [number for number, _ in batch]
-        targets = [self._samples.target(number) for number in numbers]
+        targets = [self.samples.target(number) for number in numbers]
         x, y = np.stack([sample for _, sample in batch]), None
         if targets[0] is not None:
             y = np.array(targets)
@@ -192,10 +226,10 @@ class _Work:
         self._check_format(np.shape(told.maps)[1:])
         self._is_first = False
         self._counted += len(batch)
-        self._warned += [
+        self.warned += [
             text
             for text in dict.fromkeys(str(w.message) for w in caught)
-            if text not in self._warned
+            if text not in self.warned
         ]
         self._write(functools.partial(self._entries, numbers, x, targets, told))
 
@@ -207,9 +241,9 @@ class _Work:
         largest = told.largest if told.largest is not None else [None] * len(maps)
         entries = []
         for i, number in enumerate(numbers):
-            name = self._samples.source.names[number]
+            name = self.samples.source.names[number]
             target = largest[i] if targets[i] is None else targets[i]
-            more = {"prediction": largest[i], "truth": self._samples.truth(number)}
+            more = {"prediction": largest[i], "truth": self.samples.truth(number)}
             entries.append(
                 Entry(
                     name,
@@ -219,7 +253,7 @@ class _Work:
                     more={key: int(value) for key, value in more.items() if value is not None},
                 )
             )
-            self._run.stage(str(entries[-1].file), self._encoded(maps[i], x[i], entries[-1]))
+            self.run.stage(str(entries[-1].file), self._encoded(maps[i], x[i], entries[-1]))
         return entries
 
     def _check_format(self, shape: Sequence[int]) -> None:
