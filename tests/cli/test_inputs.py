@@ -48,6 +48,26 @@ def test_pictures_come_in_the_order_of_their_names_with_their_folders(tmp_path, 
     assert open_source(tmp_path / "b" / "2.png", limits=Limits()).names == ["2.png"]
 
 
+def test_pictures_of_sixteen_bits_are_read_as_tensorflow_does(tmp_path, rng):
+    deep = rng.integers(0, 65536, (5, 7), dtype=np.uint16)
+    (tmp_path / "a.png").write_bytes(png(deep))
+    Image.fromarray(deep).save(tmp_path / "b.tiff")
+    for number in (0, 1):
+        grey = read(open_source(tmp_path, limits=Limits()), [None, None, 1], [number])[0]
+        expected = tf.io.decode_png(png(deep), dtype=tf.uint8)
+        np.testing.assert_array_equal(grey, expected)
+        coloured = read(open_source(tmp_path, limits=Limits()), ANY, [number])[0]
+        np.testing.assert_array_equal(coloured, np.repeat(expected, 3, 2))
+
+
+def test_pictures_of_any_numbers_are_refused(tmp_path, rng):
+    Image.fromarray(rng.random((5, 7)).astype("float32")).save(tmp_path / "a.tiff")
+    Image.fromarray(rng.integers(0, 9, (5, 7), dtype=np.int32)).save(tmp_path / "b.tiff")
+    for number in (0, 1):
+        with pytest.raises(InvalidInputError, match="an array"):
+            read(open_source(tmp_path, limits=Limits()), ANY, [number])
+
+
 def test_what_is_no_picture_or_too_large_is_refused(tmp_path, pixels):
     (tmp_path / "a.png").write_bytes(b"words")
     (tmp_path / "b.png").write_bytes(png(pixels)[:60])

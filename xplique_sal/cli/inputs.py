@@ -151,7 +151,7 @@ def decode(content: Any, shape: Sequence[int | None], limits: Limits) -> np.ndar
                 )
             mode = {1: "L", 4: "RGBA"}.get(channels or 3, "RGB")
             opened.draft(mode, None)
-            image = opened.convert(mode)
+            image = _of_bytes(opened, image_of).convert(mode)
     except InvalidInputError:
         raise
     except Exception as error:
@@ -163,6 +163,22 @@ def decode(content: Any, shape: Sequence[int | None], limits: Limits) -> np.ndar
         image = image.resize((width, height), image_of.Resampling.BILINEAR)
     array = np.asarray(image)
     return array[..., None] if array.ndim == 2 else array
+
+
+def _of_bytes(opened: Any, image_of: Any) -> Any:
+    """Return a picture of 8 bits a channel: of 16 the upper ones, as TensorFlow reads them.
+
+    Pillow would cut off what is above 255.
+    """
+    if opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format == "PNG"):
+        return image_of.fromarray((np.asarray(opened) >> 8).astype(np.uint8))
+    if opened.mode in ("I", "F"):
+        raise InvalidInputError(
+            "pictures of 8 or 16 bits a channel",
+            "one of numbers of 32 bits, whose range nobody knows",
+            "Save it as an array, by np.save.",
+        )
+    return opened
 
 
 class _Images(Source):
