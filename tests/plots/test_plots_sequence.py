@@ -121,3 +121,11 @@ def test_what_is_no_logo_is_refused(arguments, options, error):
     with pytest.raises(error):
         plot_sequence_logo(*arguments, **options)
     assert not plt.get_fignums()
+
+
+def test_a_title_stands_above_the_names_of_stretches():
+    (axes,) = plot_sequence_logo(HOT, SEQUENCE, marks=[(0, len(SEQUENCE), "site")], title="title")
+    figure = axes.get_figure()
+    figure.draw_without_rendering()
+    (name,) = [text for text in axes.texts if text.get_text() == "site"]
+    assert axes.title.get_window_extent().y0 >= name.get_window_extent().y1

@@ -195,14 +195,18 @@ def width_of(text: str, size: float) -> float:
     return float(TextPath((0, 0), text, size=size).get_extents().width)
 
 
-def draw_title(axes: Any, text: str, loc: str = "center") -> None:
-    """Draw a title, in lines that are not longer than the axes are wide."""
+def draw_title(axes: Any, text: str, loc: str = "center", over_names: bool = False) -> None:
+    """Draw a title, in lines that are not longer than the axes are wide.
+
+    Where there are names of stretches above the axes, it stands above these.
+    """
     if not text:
         return
     points = axes.bbox.width * 72 / axes.get_figure().dpi
     letters = max(12, int(points / (0.55 * TITLE_SIZE)))
     lines = [line for part in text.split("\n") for line in textwrap.wrap(part, letters) or [""]]
-    axes.set_title("\n".join(lines), fontsize=TITLE_SIZE, loc=loc)
+    pad = 1.6 * LABEL_SIZE if over_names else None
+    axes.set_title("\n".join(lines), fontsize=TITLE_SIZE, loc=loc, pad=pad)
 
 
 def as_array(axes: Sequence[Any]) -> np.ndarray:

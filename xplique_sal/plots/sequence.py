@@ -133,7 +133,7 @@ def plot_sequence_logo(
         _draw_sequence(panels[-1], hot[shown], letters, of_letters, first)
     panels[-1].set_xlabel("position", fontsize=canvas.LABEL_SIZE)
     panels[-1].locator_params(axis="x", integer=True)
-    canvas.draw_title(panels[0], text)
+    canvas.draw_title(panels[0], text, over_names=any(len(mark) == 3 for mark in marked))
     canvas.align_names(panels)
     return canvas.as_array(panels)
 
