@@ -26,7 +26,7 @@ FLOORS = [
     {"operators", "grad_modifiers", "losses"},
     {"_engine"},
     {"attributions"},
-    {"visualization", "callbacks", "metrics", "quantus", "ray"},
+    {"visualization", "callbacks", "metrics", "quantus", "ray", "sequences"},
     {""},  # the package's own `__init__`
     {"cli", "demo"},
     {"__main__"},
@@ -260,16 +260,8 @@ PUBLIC = {
         *("Saliency", "ScoreCAM", "SmoothGrad", "SquareGrad"),
         *("Tasks", "VarGrad", "__version__", "attributions", "callbacks", "detection", "errors"),
         *("forget", "grad_modifiers", "localization", "losses", "metrics", "operators", "plots"),
-        *(
-            "quantus",
-            "ray",
-            "report",
-            "segmentation",
-            "targets",
-            "text",
-            "versions",
-            "visualization",
-        ),
+        *("quantus", "ray", "report", "segmentation", "sequences", "targets", "text", "versions"),
+        "visualization",
     ],
     "xplique_sal.attributions": [
         *("DeconvNet", "DeepLift", "GradCAM", "GradCAMPP", "GradientInput", "GradientShap"),
@@ -317,6 +309,7 @@ PUBLIC = {
     "xplique_sal.segmentation": [
         *("class_zone", "common_border", "connected_zone", "separate_zones", "zone_border"),
     ],
+    "xplique_sal.sequences": ["ShuffledReferences"],
     "xplique_sal.targets": ["contrast"],
     "xplique_sal.text": ["tokens"],
     "xplique_sal.visualization": [

@@ -1,5 +1,8 @@
 """Groups of positions that are hidden together: slow twins, and what is refused."""
 
+import contextlib
+import warnings
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -126,6 +129,49 @@ def test_a_model_of_either_keras_takes_groups(keras, rng):
     maps = Occlusion(model, 2, groups=groups).explain(x, 1)
     expected = Occlusion(model, patch_size=(2, 3), patch_stride=(2, 3)).explain(x, 1)
     np.testing.assert_allclose(maps, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_series_of_other_lengths_need_other_groups(keras, rng):
+    layers = [keras.layers.Conv1D(4, 3, padding="same"), keras.layers.GlobalMaxPooling1D()]
+    model = keras.Sequential([keras.layers.Input((None, 3)), *layers, keras.layers.Dense(2)])
+    groups = np.array([0, 0, 1, 1, -1])[:, None]
+
+    def maps(*lengths):
+        batches = [rng.normal(size=(2, length, 3)).astype("float32") for length in lengths]
+        spec = tf.TensorSpec([None, None, 3])
+        dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
+        found = np.concatenate([*Occlusion(model, groups=groups).iter_explain(dataset, 0)])
+        return np.concatenate(batches), found
+
+    x, found = maps(5, 5)
+    patches = Occlusion(model, patch_size=(2, 3), patch_stride=(2, 3))
+    np.testing.assert_allclose(found, patches.explain(x, 0), rtol=1e-5, atol=1e-6)
+    with pytest.raises(InvalidParameterError, match=r"\(7, 3\).*got the shape \(5, 1\)"):
+        maps(5, 7)
+
+
+@pytest.mark.parametrize("kind", ["tflite", "strategy"])
+def test_interpreters_and_models_of_a_strategy_take_groups(keras, rng, kind):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope() if kind == "strategy" else contextlib.nullcontext():
+        model = series_model(keras)
+    x = rng.normal(size=(4, 5, 3)).astype("float32")
+    groups = rng.choice([-1, 3, 7], (4, 5, 3))
+    kernel, bias = (weight.numpy() for weight in model.weights)
+
+    def twin(x):
+        return np.tanh(x.reshape(len(x), -1) @ kernel + bias)
+
+    if kind == "tflite":
+        function = tf.function(lambda x: model(x), input_signature=[tf.TensorSpec((1, 5, 3))])
+        concrete = function.get_concrete_function()
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the interpreter will move
+            model = tf.lite.Interpreter(model_content=converter.convert())
+    found = Occlusion(model, groups=groups).explain(x, 1)
+    expected = Occlusion(twin, groups=groups).explain(x, 1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,8 @@ def test_keyword_parameters_of_black_boxes():
     of_all = {"output_layer": None, "output": None, "logits": False}
     assert parameters(BlackBoxExplainer, inspect.Parameter.KEYWORD_ONLY) == of_all
     hiding = {**of_all, "groups": None}
-    assert parameters(Occlusion, inspect.Parameter.KEYWORD_ONLY) == hiding
+    replacing = {**hiding, "replacement": None}
+    assert parameters(Occlusion, inspect.Parameter.KEYWORD_ONLY) == replacing
     assert parameters(Rise, inspect.Parameter.KEYWORD_ONLY) == {"seed": None, **hiding}
 
 
@@ -113,17 +114,20 @@ NOISE = {**WHITE_BOX, "reducer": "mean", "nb_samples": 50, "noise": 0.2}
         (
             "IntegratedGradients",
             {**WHITE_BOX, "reducer": "mean", "steps": 50, "baseline_value": 0.0},
-            {"quadrature": "trapezoidal"},
+            {"quadrature": "trapezoidal", "hypothetical": False},
         ),
         (
             "GradientShap",
             {**WHITE_BOX, "reducer": "sum"},
-            {"baselines": REQUIRED, "nb_samples": 50, "noise": 0.0, "seed": None},
+            {
+                **{"baselines": REQUIRED, "nb_samples": 50, "noise": 0.0, "seed": None},
+                "hypothetical": False,
+            },
         ),
         (
             "DeepLift",
             {**WHITE_BOX, "reducer": "sum"},
-            {"baseline_value": 0.0, "max_pooling": "exact"},
+            {"baseline_value": 0.0, "max_pooling": "exact", "hypothetical": False},
         ),
         ("GradCAM", CAM, {"interpolation": "bicubic", "relu": True}),
         ("GradCAMPP", CAM, {"interpolation": "bicubic", "relu": True}),

@@ -35,7 +35,7 @@ from xplique_sal._data.structures import (
     skeleton_of,
 )
 from xplique_sal._data.targets import LabelsOfOutput, read_targets, target_specs
-from xplique_sal.errors import InvalidInputError, InvalidTargetError
+from xplique_sal.errors import InvalidInputError, InvalidParameterError, InvalidTargetError
 
 #: Arrays are looked through for values that are not finite in pieces of this size.
 _PIECE = 1 << 22
@@ -109,6 +109,37 @@ class Samples(abc.ABC):
     @abc.abstractmethod
     def first(self) -> list[Any]:
         """Return the inputs of the first sample, with their batch axis."""
+
+    def check_one_each(self, name: str, shape: Sequence[int], instead: str) -> None:
+        """Refuse an array with one part for each sample that is not that of these samples.
+
+        Parameters
+        ----------
+        name
+            Of the parameter that gives it.
+        shape
+            Of the array.
+        instead
+            What else can be done, as the end of a sentence.
+
+        Raises
+        ------
+        InvalidParameterError
+            If there are more or fewer, or nobody knows to which sample a part belongs.
+        """
+        count = self.nb_expected
+        if shape[0] != count:
+            raise InvalidParameterError(
+                f"`{name}` for each of {count or 'a known number of'} samples, or one for all",
+                f"the shape {tuple(shape)}",
+                f"Pass as many as samples, in their order, or {instead}.",
+            )
+        if self.changes_order:
+            raise InvalidParameterError(
+                f"a dataset in the order of the `{name}` of each sample",
+                "one that is shuffled anew at each pass",
+                f"Shuffle once (reshuffle_each_iteration=False), or {instead}.",
+            )
 
     @abc.abstractmethod
     def batches(self, size: int | None, merge: bool = False) -> Iterator[Batch]:

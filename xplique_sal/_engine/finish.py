@@ -62,7 +62,7 @@ class MapMaker:
             asked for, it is one more, the last: NaN if it is not known.
         """
         recipe = self._question.recipe
-        maps, attributions, magnitudes = [], [], []
+        maps, attributions, added_up, magnitudes = [], [], [], []
         for position, state in enumerate(states):
             if state is None:
                 maps.append(tf.zeros([0]))
@@ -73,6 +73,7 @@ class MapMaker:
                 magnitudes.append(tf.cast(magnitude, tf.float32))
             attribution = recipe.combine(state[0], sources[position], place)
             attributions.append(attribution)
+            added_up.append(recipe.added_up(attribution, sources[position]))
             if self._question.modifier is not None:
                 attribution = modified(self._question.modifier, attribution)
             attribution = reduce(attribution, self._question.reducer, place.channel_axis)
@@ -86,7 +87,7 @@ class MapMaker:
             found = tf.where(was_finite & ~is_finite, MODIFIED_TO_NAN, found)
         numbers = [found[:, tf.newaxis]]
         if recipe.nb_details:
-            numbers.append(recipe.details(attributions, scores))
+            numbers.append(recipe.details(added_up, scores))
         if self._settings.with_largest:
             unknown = tf.fill(tf.shape(found), math.nan)
             told = unknown if largest is None else tf.cast(largest, tf.float32)

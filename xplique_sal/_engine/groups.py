@@ -38,8 +38,7 @@ class Groups:
             isinstance(given, (list, tuple))
             and any(np.ndim(part) or part is None for part in given)
         )
-        self._several = several and not _is_array(given)
-        parts = leaves(given) if self._several else [given]
+        parts = leaves(given) if several and not _is_array(given) else [given]
         self._parts = [None if part is None else _integers(part) for part in parts]
         self._ranked: dict[tuple[int, tuple[int, ...]], tuple[np.ndarray, int]] = {}
 
@@ -53,9 +52,9 @@ class Groups:
                 "Pack them as the inputs, with None where there are none.",
             )
         for position, part in zip(leaves(samples.layout.for_user), self._parts, strict=True):
-            rank = specs[position].shape.rank
-            if part is not None and rank is not None and part.ndim == rank + 1:
-                _check_each(part, samples)
+            is_of_each = part is not None and part.ndim == (specs[position].shape.rank or 0) + 1
+            if part is not None and is_of_each and len(part) > 1:
+                samples.check_one_each("groups", part.shape, "pass one array for all")
 
     def of(
         self, position: int, shape: tuple[int, ...], axes: Sequence[int], first: int, count: int
@@ -185,19 +184,3 @@ def _ranked(
         numbers[row] = np.where(sample >= 0, np.searchsorted(known, sample), -1)
         most = max(most, len(known))
     return numbers, most
-
-
-def _check_each(array: np.ndarray, samples: Samples) -> None:
-    count = samples.nb_expected
-    if len(array) not in (1, count):
-        raise InvalidParameterError(
-            f"`groups` for each of {count or 'a known number of'} samples, or one array for all",
-            f"the shape {array.shape}",
-            "Pass as many as samples, in their order.",
-        )
-    if samples.changes_order:
-        raise InvalidParameterError(
-            "a dataset in the order of the `groups` of each sample",
-            "one that is shuffled anew at each pass",
-            "Shuffle once (reshuffle_each_iteration=False), or explain arrays.",
-        )

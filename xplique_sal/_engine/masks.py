@@ -1,14 +1,17 @@
-"""Inputs of which parts are hidden by masks, made when they are needed."""
+"""Inputs that are changed, of which parts are hidden by masks, made when they are needed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from xplique_sal.errors import InvalidInputError, InvalidParameterError
+
+#: What is changed in copies of samples.
+_Change = TypeVar("_Change")
 
 
 class Masks(Protocol):
@@ -119,41 +122,74 @@ class Filling:
         )
 
 
-def scores_behind(
-    masks: Masks,
-    copies_at_once: int,
-    score: Callable[[list[tf.Tensor]], np.ndarray],
-    inputs: Sequence[tf.Tensor],
-    position: int,
-    value: np.ndarray,
-) -> Iterator[MaskedScores]:
-    """Yield the scores of samples of which one input was masked, some masks at a time.
+class OneInput(NamedTuple):
+    """One of the inputs of some samples, which is changed while the others stay as they are.
 
-    Parameters
+    Attributes
     ----------
-    masks
-        Of the input.
-    copies_at_once
-        How many changed copies of the samples exist at once.
+    inputs
+        The samples, one tensor for each input.
+    position
+        Which of the inputs is changed.
     score
         Returns the scores (copies · N,), or (copies · N, K), of copies of all inputs.
-    inputs
-        The samples.
-    position
-        Which of their inputs is masked; the others are left as they are.
-    value
-        What stands in hidden parts.
     """
-    for first in range(0, masks.count, copies_at_once):
-        some = masks(first, min(copies_at_once, masks.count - first))
-        copies = len(some)
-        rows = [tf.tile(x, [copies, *[1] * (x.shape.rank - 1)]) for x in inputs[:position]]
-        of_each = some.shape.rank > inputs[position].shape.rank
-        kept = some if of_each else some[:, tf.newaxis]
-        rows.append(masked(inputs[position], kept, value))
-        rows += [tf.tile(x, [copies, *[1] * (x.shape.rank - 1)]) for x in inputs[position + 1 :]]
-        scores = score(rows)
-        yield MaskedScores(some, scores.reshape(copies, -1, *scores.shape[1:]), of_each)
+
+    inputs: Sequence[tf.Tensor]
+    position: int
+    score: Callable[[list[Any]], np.ndarray]
+
+    @property
+    def samples(self) -> tf.Tensor:
+        """What is changed, (N, ...)."""
+        return self.inputs[self.position]
+
+    def scores(
+        self, count: int, at_once: int, changed: Callable[[int, int], tuple[_Change, Any]]
+    ) -> Iterator[tuple[_Change, np.ndarray]]:
+        """Yield what was changed in some copies, and their scores (copies, N, ...).
+
+        Parameters
+        ----------
+        count
+            How many changed copies of all samples there are.
+        at_once
+            How many of them exist at once.
+        changed
+            Says what is changed in some of them, and returns them, (copies · N, ...); from the
+            number of the first and how many.
+        """
+        for first in range(0, count, at_once):
+            copies = min(at_once, count - first)
+            change, samples = changed(first, copies)
+            rows = [tf.tile(x, [copies, *[1] * (x.shape.rank - 1)]) for x in self.inputs]
+            rows[self.position] = samples
+            scores = self.score(rows)
+            yield change, scores.reshape(copies, -1, *scores.shape[1:])
+
+    def scores_behind(
+        self, masks: Masks, at_once: int, value: np.ndarray
+    ) -> Iterator[MaskedScores]:
+        """Yield the scores of masked copies, some masks at a time.
+
+        Parameters
+        ----------
+        masks
+            Of the input.
+        at_once
+            How many masked copies of the samples exist at once.
+        value
+            What stands in hidden parts.
+        """
+        rank = self.samples.shape.rank
+
+        def changed(first: int, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+            some = masks(first, count)
+            kept = some if some.shape.rank > rank else some[:, tf.newaxis]
+            return some, masked(self.samples, kept, value)
+
+        for some, scores in self.scores(masks.count, at_once, changed):
+            yield MaskedScores(some, scores, some.shape.rank > rank)
 
 
 def with_hidden(x: tf.Tensor, hidden: tf.Tensor, value: Any) -> tf.Tensor:

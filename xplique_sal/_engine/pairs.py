@@ -103,7 +103,7 @@ class PairedPass:
                 with paired(Pairs(samples + self._baselines, samples + number, False)):
                     gradients = forward.gradients(output)
                 return [
-                    gradient[:samples] * tf.cast(x - table[number], gradient.dtype)
+                    self._contributions(gradient[:samples], x, table[number])
                     for gradient, x, table in zip(gradients, inputs, tables, strict=True)
                     if gradient is not None
                 ]
@@ -136,7 +136,7 @@ class PairedPass:
         """Return the results by rows [samples; first baseline of each; …]."""
         settings = self._settings._replace(first=first)
         maker, samples = MapMaker(self._question, settings), tf.shape(inputs[0])[0]
-        differences: dict[int, tf.Tensor] = {}
+        compared: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
         count = self._baselines
         tiled = [_tiled(array, 1 + count) for array in (*inputs, *targets)]
 
@@ -145,7 +145,7 @@ class PairedPass:
                 return source
             x = source[:samples]
             others = self._recipe.of_each(x, maker.source(position, inputs))
-            differences[position] = x - others
+            compared[position] = x, others
             flat = tf.reshape(others, tf.concat([[-1], tf.shape(x)[1:]], 0))
             return tf.ensure_shape(tf.concat([x, flat], 0), source.shape)
 
@@ -158,14 +158,23 @@ class PairedPass:
             found: list[tf.Tensor | None] = []
             for position, gradient in enumerate(gradients):
                 if gradient is not None:
-                    difference = tf.cast(differences[position], gradient.dtype)
-                    split = tf.reshape(gradient[samples:], tf.shape(difference))
-                    found.append(tf.reduce_mean(split * difference, 0))
+                    x, others = compared[position]
+                    split = tf.reshape(gradient[samples:], tf.shape(others))
+                    found.append(tf.reduce_mean(self._contributions(split, x, others), 0))
                 else:
                     found.append(None)
             return found
 
         return self._finished(forward, shown, maker, inputs, contributions)
+
+    def _contributions(
+        self, multipliers: tf.Tensor, source: tf.Tensor, baseline: tf.Tensor
+    ) -> tf.Tensor:
+        """Return what a source contributes, in the precision of the multipliers."""
+        dtype = multipliers.dtype
+        return self._recipe.contributions(
+            multipliers, tf.cast(source, dtype), tf.cast(baseline, dtype)
+        )
 
     @staticmethod
     def _with_gaps_filled(

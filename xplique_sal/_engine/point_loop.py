@@ -67,8 +67,11 @@ class PointLoop:
             if largest is not None:
                 self._largest = largest
                 arrays, layout = [*arrays, largest], layout._replace(for_targets=0)
-        self._question, self._layout, self._settings = question, layout, settings
+        self._question, self._layout = question, layout
         self._arrays, self._recipe = arrays, question.recipe
+        inputs = question.view.cast_all(arrays[: len(layout.input_specs)])
+        own = [*question.recipe.prepared(settings.own, inputs)]
+        self._settings = settings = settings._replace(own=own)
         self._maker = MapMaker(question, settings)
         self._nb_sources = question.nb_sources(layout)
         self._carries = self._recipe.needs_source and question.view.wrt_layer is not None

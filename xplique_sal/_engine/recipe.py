@@ -90,13 +90,17 @@ class Recipe:
         """
         return gradient
 
+    def added_up(self, attribution: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
+        """Return what of the attributions of a source adds up to the score, or to its change."""
+        return attribution
+
     def details(self, attributions: Sequence[tf.Tensor], scores: tf.Tensor) -> tf.Tensor:
         """Return a few numbers about each sample, (n, `nb_details`).
 
         Parameters
         ----------
         attributions
-            What `combine` returned for each source that has a gradient.
+            What `added_up` returned for each source that has a gradient.
         scores
             (n, S): the scores at the points that `PointsRecipe.scored` names.
         """
@@ -187,6 +191,20 @@ class PointsRecipe(Recipe, abc.ABC):
             Which source it is.
         """
 
+    def prepared(
+        self, own: Sequence[tf.Tensor], inputs: Sequence[tf.Tensor]
+    ) -> Sequence[tf.Tensor]:
+        """Return `Source.own` of a batch: what is computed once, and not at each point.
+
+        Parameters
+        ----------
+        own
+            What `own_settings` returned, as tensors.
+        inputs
+            The batch, as the model takes it.
+        """
+        return own
+
     def of_point(
         self, gradient: tf.Tensor, source: tf.Tensor, points: Points, place: Source
     ) -> tf.Tensor:
@@ -226,6 +244,12 @@ class PairsRecipe(Recipe, abc.ABC):
     @abc.abstractmethod
     def count(self, sources: Sequence[tf.Tensor], own: Sequence[tf.Tensor]) -> int:
         """Return how many baselines each sample has."""
+
+    @abc.abstractmethod
+    def contributions(
+        self, multipliers: tf.Tensor, source: tf.Tensor, baseline: tf.Tensor
+    ) -> tf.Tensor:
+        """Return what a source contributes by its multipliers, of tensors that broadcast."""
 
     @abc.abstractmethod
     def table(self, source: tf.Tensor, place: Source) -> tf.Tensor:

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._data.samples import Samples
+from xplique_sal._data.letters import letters_of
+from xplique_sal._data.samples import Batch, Samples
 from xplique_sal._data.structures import Skeleton, Structure, leaves
 from xplique_sal._engine.recipe import Source
 from xplique_sal._engine.request import Explained, Request
 from xplique_sal._models.invoke import call_with_autograph
 from xplique_sal._tracing.held import HeldCallable, weakly_referable
 from xplique_sal.attributions.gap_base import GapExplainer
-from xplique_sal.errors import InvalidParameterError
+from xplique_sal.errors import InvalidInputError, InvalidParameterError
 
+_HYPOTHETICAL = "`hypothetical` contributions"
 #: In a batch of how many others a baseline function is tried.
 _NEIGHBOURS = 8
 
@@ -32,10 +34,20 @@ class Baseline:
         What the user passed for it.
     is_inner
         Whether it takes the place of a layer's output, and not of an input.
+    is_hypothetical
+        Whether `contributions` are those that each letter would have.
     """
 
-    def __init__(self, name: str, value: Any, is_inner: bool) -> None:
-        self.name, self.is_inner = name, is_inner
+    def __init__(
+        self, name: str, value: Any, is_inner: bool, is_hypothetical: bool = False
+    ) -> None:
+        if is_hypothetical and is_inner:
+            raise InvalidParameterError(
+                "inputs of one-hot letters for `hypothetical` contributions",
+                "a `wrt_layer`",
+                "Leave one of the two away.",
+            )
+        self.name, self.is_inner, self.is_hypothetical = name, is_inner, is_hypothetical
         if callable(value):
             self.value = weakly_referable(value)
         else:
@@ -52,7 +64,7 @@ class Baseline:
     def key(self) -> tuple[Any, ...]:
         """A hashable value, equal for baselines of which the same is traced."""
         held = HeldCallable(self.value) if self.is_function else None
-        return (type(self), held, self.is_inner)
+        return (type(self), held, self.is_inner, self.is_hypothetical)
 
     def arrays(self, skeleton: Skeleton, count: int) -> list[np.ndarray]:
         """Return that of each of so many sources, packed as `skeleton`; none of a function."""
@@ -71,6 +83,31 @@ class Baseline:
         by_position = dict(zip(leaves(skeleton), given, strict=True))
         return [self._as_array(by_position[position]) for position in range(count)]
 
+    def contributions(
+        self, multipliers: tf.Tensor, source: tf.Tensor, baseline: tf.Tensor
+    ) -> tf.Tensor:
+        """Return m·(x − b), or of letters (..., A) what each would contribute, m − Σ m·b."""
+        if not self.is_hypothetical:
+            return multipliers * (source - baseline)
+        return multipliers - tf.reduce_sum(multipliers * baseline, -1, keepdims=True)
+
+    def added_up(self, contributions: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
+        """Return what the source contributes itself, of what `contributions` returned."""
+        if not self.is_hypothetical:
+            return contributions
+        return contributions * tf.cast(source, contributions.dtype)
+
+    def prepared(
+        self, own: Sequence[tf.Tensor], inputs: Sequence[tf.Tensor]
+    ) -> Sequence[tf.Tensor]:
+        """Return `arrays` of a batch as tensors: of a function of inputs, what it computes."""
+        if not self.is_function or self.is_inner:
+            return own
+        return [
+            self._computed(tensor) if tensor.dtype.is_floating else tf.zeros([])
+            for tensor in inputs
+        ]
+
     def of(
         self, source: tf.Tensor, place: Source, own: Sequence[tf.Tensor], times: Any = 1
     ) -> tf.Tensor:
@@ -83,13 +120,17 @@ class Baseline:
         place
             Which source it is.
         own
-            `arrays`, as tensors.
+            `prepared`.
         """
         if self.is_function:
-            baseline = self._computed(source)
+            baseline = own[place.position] if own else self._computed(source)
+            is_of_each = bool(baseline.shape.rank)
             self._check_shape(
-                baseline.shape[1:] if baseline.shape.rank else baseline.shape, source.shape[1:]
+                baseline.shape[1:] if is_of_each else baseline.shape, source.shape[1:]
             )
+            if own and is_of_each and baseline.shape.rank == source.shape.rank:
+                copies = tf.shape(source)[0] // tf.shape(baseline)[0]
+                baseline = tf.tile(baseline, [copies, *[1] * (source.shape.rank - 1)])
             return baseline
         baseline = own[place.position]
         if self.is_inner or baseline.shape.rank != source.shape.rank:
@@ -118,22 +159,11 @@ class Baseline:
 
     def _check_several(self, array: np.ndarray, samples: Samples) -> None:
         """Refuse an array of baselines (N, ...) that are not those of the samples."""
-        count = samples.nb_expected
-        if len(array) != count:
-            raise InvalidParameterError(
-                f"a `{self.name}` for each of {count or 'a known number of'} samples, or one for "
-                "all",
-                f"the shape {array.shape}",
-                "Pass as many as samples, in their order; one of the shape of a sample; or a "
-                "function from samples to their baselines.",
-            )
-        if samples.changes_order:
-            raise InvalidParameterError(
-                f"a dataset in the order of a `{self.name}` for each sample",
-                "one that is shuffled anew at each pass",
-                "Shuffle once (reshuffle_each_iteration=False), or pass a function from samples to "
-                "their baselines.",
-            )
+        samples.check_one_each(
+            self.name,
+            array.shape,
+            "pass one of the shape of a sample, or a function from samples to their baselines",
+        )
 
     def _computed(self, source: tf.Tensor) -> tf.Tensor:
         return tf.cast(call_with_autograph(self.value, source), tf.float32)
@@ -156,13 +186,10 @@ class Baseline:
         """
         if not x.dtype.is_floating:
             return
-        others = [x + tf.cast(number, x.dtype) for number in range(1, _NEIGHBOURS)]
         try:
-            alone, again, beside = (
-                np.asarray(self.value(batch), np.float32)
-                for batch in (x, x, tf.concat([x, *others], 0))
-            )
+            alone, again = (np.asarray(self.value(x), np.float32) for _ in range(2))
             self._check_broadcast(alone, x)
+            beside = np.asarray(self._beside_others(x), np.float32)
         except Exception:
             return
         found = [again, beside[:1] if beside.ndim >= x.shape.rank else beside]
@@ -177,6 +204,15 @@ class Baseline:
                 "Compute what it needs of all samples before, and pass it as an array, such as "
                 "x.mean(axis=0); draw noise by `tf.random.stateless_normal` with a seed.",
             )
+
+    def _beside_others(self, x: tf.Tensor) -> Any:
+        """Return what a function gives in a batch of others: moved ones where it takes no more."""
+        numbers = range(1, _NEIGHBOURS)
+        try:
+            others = [x + tf.cast(number, x.dtype) for number in numbers]
+            return self.value(tf.concat([x, *others], 0))
+        except Exception:  # of letters there is no sum
+            return self.value(tf.concat([x, *(tf.roll(x, number, 1) for number in numbers)], 0))
 
     def _check_broadcast(self, found: np.ndarray, x: tf.Tensor) -> None:
         """Raise `ValueError` where what a function gave for one sample does not broadcast to it."""
@@ -196,7 +232,15 @@ class Baseline:
 
 
 class Baselines(Baseline):
-    """Several baselines, K for all samples or K for each, of which methods take the mean."""
+    """Several baselines, K for all samples or K for each, of which methods take the mean.
+
+    Attributes
+    ----------
+    number_of_each
+        K, of a function that was seen to return (n, K, ...).
+    """
+
+    number_of_each = 1
 
     def table(self, source: tf.Tensor, place: Source, own: Sequence[tf.Tensor]) -> tf.Tensor:
         """Return those of all samples as (K, ...), if they are no function.
@@ -224,6 +268,37 @@ class Baselines(Baseline):
     def is_shared(self) -> bool:
         """Whether all samples have the same."""
         return not self.is_function and not self.is_inner
+
+    def chosen(
+        self, source: tf.Tensor, place: Source, own: Sequence[tf.Tensor], numbers: tf.Tensor
+    ) -> tf.Tensor:
+        """Return one baseline of each row of a source.
+
+        Parameters
+        ----------
+        source, place, own
+            As in `of`.
+        numbers
+            Which of them each row gets, (rows,): numbers of [0, 1) say where among all of them, and
+            −1, −2, … name the first, the second, …
+        """
+        if not self.is_function:
+            table = self.table(source, place, own)
+            return tf.gather(table, _chosen(numbers, tf.shape(table)[0]))
+        found = own[place.position] if own else self._computed(source)
+        if found.shape.rank != source.shape.rank + 1:
+            return self.of(source, place, own)
+        self._check_shape(found.shape[2:], source.shape[1:])
+        if found.shape[1] != self.number_of_each:
+            raise InvalidParameterError(
+                f"a `{self.name}` function that gives {self.number_of_each} of each sample, as it "
+                "did of the first",
+                f"the shape {tuple(found.shape)}",
+                "Return as many of each: (n, K, ...), which can be called outside of a trace.",
+            )
+        of_row = tf.range(tf.size(numbers)) % tf.shape(found)[0]
+        chosen = _chosen(numbers, self.number_of_each)
+        return tf.gather_nd(found, tf.stack([of_row, chosen], 1))
 
     def of_each(self, source: tf.Tensor, place: Source, own: Sequence[tf.Tensor]) -> tf.Tensor:
         """Return those of each sample (n, ...), as (K, n, ...) in its precision."""
@@ -290,12 +365,37 @@ class Baselines(Baseline):
     def _check_broadcast(self, found: np.ndarray, x: tf.Tensor) -> None:
         if found.ndim <= x.shape.rank:
             np.broadcast_to(found, x.shape)
+        else:
+            self.number_of_each = found.shape[1]
+
+
+def _chosen(numbers: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
+    """Return which of so many baselines is meant, as `Baselines.chosen` is told."""
+    drawn = tf.minimum(tf.cast(numbers * tf.cast(count, numbers.dtype), tf.int32), count - 1)
+    return tf.where(numbers >= 0, drawn, (-1 - tf.cast(numbers, tf.int32)) % count)
 
 
 class CompleteExplainer(GapExplainer):
     """Base of the explainers whose maps add up to the change of the score from a baseline.
 
     `_recipe.details` are the gap, Σ |attributions| and that change of each sample.
+
+    Parameters
+    ----------
+    hypothetical
+        Of one-hot letters x (N, L, A), and by the multipliers m by which the method makes its map
+        m·(x − b): return what each letter a would contribute at position l if it stood there and
+        all multipliers were the same,
+
+            map[l, a] = Σ_c m[l, c]·(1[c = a] − b[l, c]) = m[l, a] − Σ_c m[l, c]·b[l, c]
+
+        (of several baselines b the mean). At the letters of x these are their contributions, which
+        add up: ``(map * x).sum(-1)`` is what the method says of each position without it, but for
+        rows of zeros, where b should be zero too.
+        TF-MoDISco reads both. Inputs that are not one-hot, but for rows of zeros, are
+        `InvalidInputError`. (Shrikumar et al., "Technical Note on Transcription Factor Motif
+        Discovery from Importance Scores (TF-MoDISco) version 0.5.6.5", 2018, section "Hypothetical
+        contribution scores".)
     """
 
     _limit = 0.05
@@ -314,7 +414,28 @@ class CompleteExplainer(GapExplainer):
     ) -> Request:
         request = super()._request(inputs, targets, endless)
         self._baseline.check(request.samples, self.model.cast)
+        for spec in request.layout.input_specs if self._baseline.is_hypothetical else ():
+            if spec.shape.rank not in (None, 2):
+                raise InvalidInputError(
+                    f"one-hot letters (N, L, A) for {_HYPOTHETICAL}",
+                    f"samples of the shape {spec.shape}",
+                    "Explain other inputs without it.",
+                )
         return request
+
+    def _explain_batch(self, request: Request, batch: Batch) -> Explained:
+        if self._baseline.is_hypothetical:
+            for part in batch.inputs:
+                letters_of(part, _HYPOTHETICAL, batch.start)
+        return super()._explain_batch(request, batch)
+
+    def _cause_of(self, total: float, whole: float) -> str | None:
+        if self._baseline.is_hypothetical and self._cause is not None:
+            return (
+                "rows of zeros, where no letter is, contribute beside a baseline that is not zero "
+                f"there, which no letter shows; or {self._cause}"
+            )
+        return super()._cause_of(total, whole)
 
     def _compared(self, mass: np.ndarray, whole: np.ndarray) -> np.ndarray:
         return np.maximum(mass, np.abs(whole))

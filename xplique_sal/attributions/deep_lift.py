@@ -47,6 +47,16 @@ class _Contributions(PairsRecipe):
         """Return those of each sample."""
         return self._baselines.of_each(source, place, place.own)
 
+    def contributions(
+        self, multipliers: tf.Tensor, source: tf.Tensor, baseline: tf.Tensor
+    ) -> tf.Tensor:
+        """Return the multipliers times the difference, or what each letter would contribute."""
+        return self._baselines.contributions(multipliers, source, baseline)
+
+    def added_up(self, attribution: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
+        """Return what the source contributes."""
+        return self._baselines.added_up(attribution, source)
+
     def details(self, attributions: Sequence[tf.Tensor], scores: tf.Tensor) -> tf.Tensor:
         """Return the gap, Σ |attributions|, and the score minus the mean of the baselines'."""
         return gap_details(attributions, scores[:, 0] - scores[:, 1])
@@ -81,7 +91,7 @@ class DeepLift(CompleteExplainer):
         it; an array (K, ...) of baselines, which all samples are compared with, one after the
         other; a list, tuple or dict of these, packed as several inputs, of which the k-th belong
         together; or a function from a batch of inputs (n, ...) to a baseline of each, (n, ...), or
-        to several, (n, K, ...), such as shuffled sequences.
+        to several, (n, K, ...), such as `sequences.ShuffledReferences`.
 
     max_pooling
         ``"exact"`` shares the change of a maximum out among the places where x and r have theirs.
@@ -125,6 +135,7 @@ class DeepLift(CompleteExplainer):
         *,
         baseline_value: float | Structure | Callable[[tf.Tensor], tf.Tensor] = 0.0,
         max_pooling: str = "exact",
+        hypothetical: bool = False,
         output: int | str | None = None,
         logits: bool = False,
         wrt_layer: int | str | Sequence[int | str] | None = None,
@@ -137,7 +148,10 @@ class DeepLift(CompleteExplainer):
 
         one_of("max_pooling", max_pooling, POOLINGS)
         self.baseline_value, self.max_pooling = baseline_value, max_pooling
-        self._baseline = Baselines("baseline_value", baseline_value, wrt_layer is not None)
+        self.hypothetical = bool(hypothetical)
+        self._baseline = Baselines(
+            "baseline_value", baseline_value, wrt_layer is not None, self.hypothetical
+        )
         self._recipe = _Contributions(self._baseline)
         rules: Any = Rescale(max_pooling)
         super().__init__(

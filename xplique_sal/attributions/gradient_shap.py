@@ -44,7 +44,7 @@ class _Expected(PointsRecipe):
         """Return the numbers of the sample and of each baseline."""
         ranks = [spec.shape.rank for spec in layout.input_specs]
         if self._baselines.is_function:
-            return (-1, -2)
+            return (-1, *(-2 - k for k in range(self._baselines.number_of_each)))
         arrays = self._baselines.arrays(layout.for_user, len(ranks))
         if self._baselines.is_inner:  # as many as there may be: the first axis of the array
             return (-1, *(-2 - k for k in range(max(map(_length, arrays)))))
@@ -60,7 +60,18 @@ class _Expected(PointsRecipe):
     ) -> tf.Tensor:
         """Return (x − r) times the gradient."""
         x, baseline, _ = self._way(source, points, place)
-        return gradient * (x - baseline)
+        return self._baselines.contributions(gradient, x, baseline)
+
+    def prepared(
+        self, own: Sequence[tf.Tensor], inputs: Sequence[tf.Tensor]
+    ) -> Sequence[tf.Tensor]:
+        """Return the baselines of a batch, also those that a function of inputs makes."""
+        seed, deviation, *arrays = own
+        return [seed, deviation, *self._baselines.prepared(arrays, inputs)]
+
+    def added_up(self, attribution: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
+        """Return what the source contributes."""
+        return self._baselines.added_up(attribution, source)
 
     def details(self, attributions: Sequence[tf.Tensor], scores: tf.Tensor) -> tf.Tensor:
         """Return the gap, Σ |attributions|, and the score minus the mean of the baselines'."""
@@ -81,20 +92,9 @@ class _Expected(PointsRecipe):
         alpha = tf.where(number >= 0, alpha, tf.cast(number == -1, tf.float32))
         noise = noises.normal(source, seed, points, place.position)
         x = source + noise * points.per_row(tf.where(counts, deviation, 0.0), source)
-        return x, self._drawn(source, points, place._replace(own=own), drawn[:, 1]), alpha
-
-    def _drawn(
-        self, source: tf.Tensor, points: Points, place: Source, part: tf.Tensor
-    ) -> tf.Tensor:
-        """Return the baseline of each row, by a random number of [0, 1) of each."""
-        if self._baselines.is_function:
-            return self._baselines.of(source, place, place.own)
-        table = self._baselines.table(source, place, place.own)
-        count = tf.shape(table)[0]
-        drawn = tf.cast(part * tf.cast(count, tf.float32), tf.int32)
         numbers = tf.repeat(points.numbers, points.samples)
-        chosen = tf.where(numbers >= 0, tf.minimum(drawn, count - 1), (-2 - numbers) % count)
-        return tf.gather(table, chosen)
+        chosen = tf.where(numbers >= 0, drawn[:, 1], tf.cast(1 + numbers, tf.float32))
+        return x, self._baselines.chosen(source, place, own, chosen), alpha
 
 
 def _length(array: np.ndarray) -> int:
@@ -121,7 +121,8 @@ class GradientShap(CompleteExplainer):
         What x is compared with: an array (K, ...) of samples, such as some of the training data;
         one sample; a number, or an array that broadcasts to a sample; a list, tuple or dict of
         these, packed as several inputs, of which the k-th belong together; or a function from a
-        batch of inputs to a baseline of each.
+        batch of inputs (n, ...) to a baseline of each, (n, ...), or to several, (n, K, ...), such
+        as `sequences.ShuffledReferences`.
     nb_samples
         How many gradients the mean is taken of, for each sample.
     noise
@@ -155,6 +156,7 @@ class GradientShap(CompleteExplainer):
         nb_samples: int = 50,
         noise: float = 0.0,
         seed: int | None = None,
+        hypothetical: bool = False,
         output: int | str | None = None,
         logits: bool = False,
         wrt_layer: int | str | Sequence[int | str] | None = None,
@@ -168,7 +170,8 @@ class GradientShap(CompleteExplainer):
         self.nb_samples = integer("nb_samples", nb_samples)
         self.noise = number("noise", noise, remedy="Pass a standard deviation.")
         self.seed = noises.drawn_seed() if seed is None else integer("seed", seed, None)
-        self._baseline = Baselines("baselines", baselines, wrt_layer is not None)
+        self.hypothetical = bool(hypothetical)
+        self._baseline = Baselines("baselines", baselines, wrt_layer is not None, self.hypothetical)
         self._recipe = _Expected(self.nb_samples, self.noise, self.seed, self._baseline)
         super().__init__(
             model,

@@ -67,6 +67,12 @@ class _Path(PointsRecipe):
         """Return the baseline of each source, unless it is a function."""
         return self._baseline.arrays(skeleton, count)
 
+    def prepared(
+        self, own: Sequence[tf.Tensor], inputs: Sequence[tf.Tensor]
+    ) -> Sequence[tf.Tensor]:
+        """Return the baselines of a batch, also those that a function of inputs makes."""
+        return self._baseline.prepared(own, inputs)
+
     def at(self, source: tf.Tensor, points: Points, place: Source) -> tf.Tensor:
         """Return (1 − α) baseline + α source, which is exact at both ends."""
         end = tf.where(points.numbers == _BASELINE, 0.0, 1.0)
@@ -82,7 +88,12 @@ class _Path(PointsRecipe):
     def combine(self, gradient: tf.Tensor, source: tf.Tensor, place: Source) -> tf.Tensor:
         """Return (source − baseline) times the mean gradient."""
         source = tf.cast(source, tf.float32)
-        return gradient * (source - self._baseline.of(source, place, place.own))
+        baseline = self._baseline.of(source, place, place.own)
+        return self._baseline.contributions(gradient, source, baseline)
+
+    def added_up(self, attribution: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
+        """Return what the source contributes."""
+        return self._baseline.added_up(attribution, source)
 
     def details(self, attributions: Sequence[tf.Tensor], scores: tf.Tensor) -> tf.Tensor:
         """Return the gap, Σ |attributions|, and how much the score changes on the way."""
@@ -142,6 +153,7 @@ class IntegratedGradients(CompleteExplainer):
         baseline_value: float | Structure | Callable[[tf.Tensor], tf.Tensor] = 0.0,
         *,
         quadrature: str = "trapezoidal",
+        hypothetical: bool = False,
         output: int | str | None = None,
         logits: bool = False,
         wrt_layer: int | str | Sequence[int | str] | None = None,
@@ -154,7 +166,10 @@ class IntegratedGradients(CompleteExplainer):
         one_of("quadrature", quadrature, _QUADRATURES)
         self.steps = integer("steps", steps, 2, "The baseline and the sample are two of them.")
         self.baseline_value, self.quadrature = baseline_value, quadrature
-        self._baseline = Baseline("baseline_value", baseline_value, wrt_layer is not None)
+        self.hypothetical = bool(hypothetical)
+        self._baseline = Baseline(
+            "baseline_value", baseline_value, wrt_layer is not None, self.hypothetical
+        )
         self._cause = (
             f"{self.steps} points on the way do not tell how the score gets there. If it changes "
             "abruptly, pass more `steps`; if more do not help, the baseline is drawn anew at each "

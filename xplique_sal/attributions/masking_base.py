@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from xplique_sal._data.structures import Operator, Structure, leaves, pack, skeleton_of
 from xplique_sal._engine.groups import Groups
-from xplique_sal._engine.masks import Filling, MaskedScores, Masks, scores_behind
+from xplique_sal._engine.masks import Filling, MaskedScores, Masks, OneInput
 from xplique_sal._engine.request import Request
 from xplique_sal._engine.score_runner import SettledScore
 from xplique_sal.attributions.base import BlackBoxExplainer
@@ -30,13 +30,13 @@ class MaskingExplainer(BlackBoxExplainer):
     value_name
         What the method calls it.
     groups
-        Positions that are hidden together, in place of the method's own parts, such as the segments
-        of an image or the words of a text: an integer for each position of a sample, without the
-        channels of images and volumes, the same for the positions of a group; negative ones are
-        never hidden. (W,), (T, W), (H, W) or (D, H, W) for all samples, of which axes may have
-        length 1, so that (T, 1) puts the letters of a one-hot sequence together; or one such array
-        for each sample, (N, ...). Of several inputs: packed as they are, with ``None`` for those
-        without groups.
+        Positions that are hidden together, in place of the method's own parts: the segments of an
+        image, the words of a text, the columns of one category. An integer for each position of a
+        sample, without the channels of images and volumes, the same for the positions of a group;
+        negative ones are never hidden. (W,), (T, W), (H, W) or (D, H, W) for all samples, of which
+        axes may have length 1, so that (T, 1) puts the letters of a one-hot sequence together; or
+        one such array for each sample, (N, ...). Of several inputs: packed as they are, with
+        ``None`` for those without groups.
     """
 
     _shares_outputs = True
@@ -105,27 +105,34 @@ class MaskingExplainer(BlackBoxExplainer):
     ) -> Structure:
         """Return the map of each input, from its scores behind masks."""
         flat, skeleton = leaves(inputs), skeleton_of(inputs)
-        maps = []
-        for position, x in enumerate(flat):
-            rank = x.shape.rank - 1
-            channels = {self.model.channel_axis % (rank + 1) - 1} if rank > 2 else set()
-            axes = tuple(axis for axis in range(rank) if axis not in channels)
-            shape = tuple(1 if axis in channels else x.shape[axis + 1] for axis in range(rank))
-            grouped = None
-            if self._groups is not None:
-                size = len(score.values)
-                grouped = self._groups.of(position, shape, axes, score.start, size)
-            if grouped is None:
-                masks = self._masks(score.seed, shape, axes)
-            else:
-                masks = self._masks_of_groups(score.seed, *grouped)
-            behind = scores_behind(
-                masks,
-                score.copies_at_once(masks.count),
-                lambda copies: score(pack(skeleton, copies)),
-                flat,
-                position,
-                self._filling.within(x, self.model.channel_axis),
-            )
-            maps.append(self._map(score.values, behind))
-        return pack(skeleton, maps)
+
+        def scores(rows: list[Any]) -> np.ndarray:
+            return score(pack(skeleton, rows))
+
+        inputs_alone = [OneInput(flat, position, scores) for position in range(len(flat))]
+        return pack(skeleton, [self._of_input(score, one) for one in inputs_alone])
+
+    def _of_input(self, score: SettledScore, one: OneInput) -> tf.Tensor:
+        """Return the map of one input."""
+        rank = one.samples.shape.rank - 1
+        channels = {self.model.channel_axis % (rank + 1) - 1} if rank > 2 else set()
+        axes = tuple(axis for axis in range(rank) if axis not in channels)
+        shape = tuple(
+            1 if axis in channels else one.samples.shape[axis + 1] for axis in range(rank)
+        )
+        grouped = self._grouped(score, one, shape, axes)
+        if grouped is None:
+            masks = self._masks(score.seed, shape, axes)
+        else:
+            masks = self._masks_of_groups(score.seed, *grouped)
+        value = self._filling.within(one.samples, self.model.channel_axis)
+        at_once = score.copies_at_once(masks.count)
+        return self._map(score.values, one.scores_behind(masks, at_once, value))
+
+    def _grouped(
+        self, score: SettledScore, one: OneInput, shape: tuple[int, ...], axes: tuple[int, ...]
+    ) -> tuple[np.ndarray, int] | None:
+        """Return what `Groups.of` says of an input; ``None`` where there are no groups."""
+        if self._groups is None:
+            return None
+        return self._groups.of(one.position, shape, axes, score.start, len(score.values))

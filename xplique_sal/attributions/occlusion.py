@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xplique_sal._data.structures import Operator, Structure
+from xplique_sal._data.structures import Operator, Structure, leaves
 from xplique_sal._engine.groups import GroupMasks
-from xplique_sal._engine.masks import MaskedScores, Masks
-from xplique_sal._parameters import lengths, lengths_for
+from xplique_sal._engine.masks import MaskedScores, Masks, OneInput
+from xplique_sal._engine.mutations import Mutations
+from xplique_sal._engine.request import Request
+from xplique_sal._engine.score_runner import SettledScore
+from xplique_sal._parameters import lengths, lengths_for, one_of
 from xplique_sal.attributions.masking_base import MaskingExplainer
-from xplique_sal.errors import InvalidParameterError
+from xplique_sal.errors import InvalidInputError, InvalidParameterError
 
 
 class Occlusion(MaskingExplainer):
@@ -28,6 +31,16 @@ class Occlusion(MaskingExplainer):
     forward pass for each patch and one for the sample, and no gradient. With `groups` these are
     the patches, whatever `patch_size` and `patch_stride` are.
 
+    With ``replacement="letters"`` it is in-silico mutagenesis of one-hot sequences (N, L, A): each
+    letter is replaced by each other one, and
+
+        map[l, a] = g(x) − g(x with the letter a at position l)
+
+    (N, L, A), 0 at the letters of x themselves, and at rows of zeros, where no letter is known. It
+    needs L·(A − 1) forward passes and one for the sample. The sign is that of all maps: a positive
+    value says that the letter of x speaks for the score, more than a. What a mutation changes is
+    minus the map, `plot_sequence_logo(…, mutations=-map)`.
+
     Parameters
     ----------
     patch_size
@@ -39,19 +52,17 @@ class Occlusion(MaskingExplainer):
     occlusion_value
         What stands in a hidden patch: a number, one for each channel (feature, sensor), or an
         array of the shape of a sample.
-    groups
-        Positions that are hidden together, in place of the method's own parts: the segments of an
-        image, the words of a text, the columns of one category. An integer for each position of a
-        sample, without the channels of images and volumes, the same for the positions of a group;
-        negative ones are never hidden. (W,), (T, W), (H, W) or (D, H, W) for all samples, of which
-        axes may have length 1, so that (T, 1) puts the letters of a one-hot sequence together; or
-        one such array for each sample, (N, ...). Of several inputs: packed as they are, with
-        ``None`` for those without groups.
+    replacement
+        ``"letters"``: what stands in the place of a letter is each other one, and patches and
+        `occlusion_value` play no part. `groups` (L, 1), or (N, L, 1) of each sample, say which
+        positions are changed: a number of its own for each, and −1 where nothing is. Of several
+        inputs: packed as they are, with ``None`` for those that are hidden in patches.
 
     References
     ----------
     Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014,
-    section 4.2.
+    section 4.2; Zhou and Troyanskaya, "Predicting effects of noncoding variants with deep
+    learning–based sequence model", Nature Methods 2015, section "In silico saturated mutagenesis".
 
     Examples
     --------
@@ -71,6 +82,7 @@ class Occlusion(MaskingExplainer):
         output: int | str | None = None,
         logits: bool = False,
         groups: Structure | None = None,
+        replacement: Structure | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -84,6 +96,11 @@ class Occlusion(MaskingExplainer):
             groups=groups,
         )
         self.occlusion_value = occlusion_value
+        self.replacement = replacement
+        is_packed = isinstance(replacement, (list, tuple, dict))
+        self._replacements = leaves(replacement) if is_packed else [replacement]
+        for part in self._replacements:
+            one_of("replacement", part, (None, "letters"))
         self._size = lengths("patch_size", patch_size)
         self._stride = lengths("patch_stride", patch_stride)
 
@@ -100,6 +117,40 @@ class Occlusion(MaskingExplainer):
     def _arguments(self) -> dict[str, Any]:
         given = {"patch_size": self._size, "patch_stride": self._stride}
         return {**super()._arguments(), **given}
+
+    def _request(
+        self, inputs: Structure, targets: Structure | None, endless: bool = False
+    ) -> Request:
+        request = super()._request(inputs, targets, endless)
+        layout = request.layout
+        if len(self._replacements) not in (1, len(layout.input_specs)):
+            raise InvalidParameterError(
+                f"a `replacement` for each of {len(layout.input_specs)} inputs, or one for all",
+                f"{len(self._replacements)}",
+                "Pack them as the inputs, with None for those that are hidden in patches.",
+            )
+        for number, position in enumerate(leaves(layout.for_user)):
+            shape = layout.input_specs[position].shape
+            if self._replacement(number) and shape.rank not in (None, 2):
+                raise InvalidInputError(
+                    'one-hot letters (N, L, A) for replacement="letters"',
+                    f"samples of the shape {shape}",
+                    "Pack `replacement` as the inputs, with None for those that are no letters.",
+                )
+        return request
+
+    def _replacement(self, number: int) -> str | None:
+        """Return what is said of an input, counted as the user packs them."""
+        return self._replacements[number if len(self._replacements) > 1 else 0]
+
+    def _of_input(self, score: SettledScore, one: OneInput) -> tf.Tensor:
+        if self._replacement(one.position) is None:
+            return super()._of_input(score, one)
+        length = one.samples.shape[1]
+        grouped = self._grouped(score, one, (length, 1), (0, 1))
+        numbers, count = grouped or (np.arange(length).reshape(1, -1, 1), length)
+        mutations = Mutations(one.samples.numpy(), numbers[..., 0], count, score.start)
+        return mutations.lost(score.values, one, score.copies_at_once(mutations.count))
 
     def _masks(self, seed: int, shape: tuple[int, ...], axes: tuple[int, ...]) -> Masks:
         longest = [shape[axis] for axis in axes]

@@ -49,14 +49,6 @@ class Rise(MaskingExplainer):
     seed
         An integer makes the masks, and so the maps, the same at each call, for any batch size;
         ``None`` draws others at each call.
-    groups
-        Positions that are hidden together, in place of the method's own parts: the segments of an
-        image, the words of a text, the columns of one category. An integer for each position of a
-        sample, without the channels of images and volumes, the same for the positions of a group;
-        negative ones are never hidden. (W,), (T, W), (H, W) or (D, H, W) for all samples, of which
-        axes may have length 1, so that (T, 1) puts the letters of a one-hot sequence together; or
-        one such array for each sample, (N, ...). Of several inputs: packed as they are, with
-        ``None`` for those without groups.
 
     References
     ----------
