@@ -404,6 +404,12 @@ class CompleteExplainer(GapExplainer):
     #: The baselines that a method was given.
     _baseline: Baseline
 
+    def __init__(
+        self, model: Any, *positional: Any, hypothetical: bool = False, **options: Any
+    ) -> None:
+        self.hypothetical = bool(hypothetical)
+        super().__init__(model, *positional, **options)
+
     @property
     def _follows_other_rules(self) -> bool:
         """Whether the gradient is another one than what the method promises to add up."""

@@ -148,9 +148,8 @@ class DeepLift(CompleteExplainer):
 
         one_of("max_pooling", max_pooling, POOLINGS)
         self.baseline_value, self.max_pooling = baseline_value, max_pooling
-        self.hypothetical = bool(hypothetical)
         self._baseline = Baselines(
-            "baseline_value", baseline_value, wrt_layer is not None, self.hypothetical
+            "baseline_value", baseline_value, wrt_layer is not None, bool(hypothetical)
         )
         self._recipe = _Contributions(self._baseline)
         rules: Any = Rescale(max_pooling)
@@ -160,6 +159,7 @@ class DeepLift(CompleteExplainer):
             batch_size,
             operator,
             reducer,
+            hypothetical=hypothetical,
             output=output,
             logits=logits,
             wrt_layer=wrt_layer,

@@ -170,8 +170,9 @@ class GradientShap(CompleteExplainer):
         self.nb_samples = integer("nb_samples", nb_samples)
         self.noise = number("noise", noise, remedy="Pass a standard deviation.")
         self.seed = noises.drawn_seed() if seed is None else integer("seed", seed, None)
-        self.hypothetical = bool(hypothetical)
-        self._baseline = Baselines("baselines", baselines, wrt_layer is not None, self.hypothetical)
+        self._baseline = Baselines(
+            "baselines", baselines, wrt_layer is not None, bool(hypothetical)
+        )
         self._recipe = _Expected(self.nb_samples, self.noise, self.seed, self._baseline)
         super().__init__(
             model,
@@ -179,6 +180,7 @@ class GradientShap(CompleteExplainer):
             batch_size,
             operator,
             reducer,
+            hypothetical=hypothetical,
             output=output,
             logits=logits,
             wrt_layer=wrt_layer,

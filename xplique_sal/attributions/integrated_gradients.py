@@ -166,9 +166,8 @@ class IntegratedGradients(CompleteExplainer):
         one_of("quadrature", quadrature, _QUADRATURES)
         self.steps = integer("steps", steps, 2, "The baseline and the sample are two of them.")
         self.baseline_value, self.quadrature = baseline_value, quadrature
-        self.hypothetical = bool(hypothetical)
         self._baseline = Baseline(
-            "baseline_value", baseline_value, wrt_layer is not None, self.hypothetical
+            "baseline_value", baseline_value, wrt_layer is not None, bool(hypothetical)
         )
         self._cause = (
             f"{self.steps} points on the way do not tell how the score gets there. If it changes "
@@ -182,6 +181,7 @@ class IntegratedGradients(CompleteExplainer):
             batch_size,
             operator,
             reducer,
+            hypothetical=hypothetical,
             output=output,
             logits=logits,
             wrt_layer=wrt_layer,
