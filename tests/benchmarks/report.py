@@ -100,6 +100,8 @@ def _ratio(value):
 def _amount(value, measure):
     if measure == "passes":
         return f"{value:.2f} forward passes"
+    if measure == "by hand":
+        return f"{value:.2f} of by hand"
     return f"{value:.0f} MiB" if measure == "MiB" else f"{value:.2g} s"
 
 

@@ -5,7 +5,7 @@ import time
 from collections import deque
 
 
-def in_turns(calls, rounds, least=0.25, warm_up=2):
+def in_turns(calls, rounds, least=0.25, warm_up=2, clock=time.perf_counter):
     """Return the seconds that a call takes, one for each round: {name: [seconds, ...]}.
 
     Parameters
@@ -17,6 +17,9 @@ def in_turns(calls, rounds, least=0.25, warm_up=2):
         after the same.
     least
         A turn lasts at least so many seconds: quick calls are repeated, and the mean is taken.
+    clock
+        What counts the seconds. `time.process_time` counts those that all cores together were at
+        work for this process, to which other processes add little.
     """
     for call in calls.values():
         for _ in range(warm_up):
@@ -25,17 +28,17 @@ def in_turns(calls, rounds, least=0.25, warm_up=2):
     order = deque(calls)
     for _ in range(rounds):
         for name in order:
-            seconds[name].append(_turn(calls[name], least))
+            seconds[name].append(_turn(calls[name], least, clock))
         order.rotate(-1)
     return seconds
 
 
-def _turn(call, least):
-    count, start = 0, time.perf_counter()
+def _turn(call, least, clock):
+    count, start = 0, clock()
     while True:
         call()
         count += 1
-        elapsed = time.perf_counter() - start
+        elapsed = clock() - start
         if elapsed >= least:
             return elapsed / count
 

@@ -443,6 +443,20 @@ def is_average_of_image(layer: Any) -> bool:
     return settings and is_own(layer, "GlobalAveragePooling2D")
 
 
+def is_own_lstm(layer: Any) -> bool:
+    """Tell whether a layer is Keras's own LSTM, of Keras's own cell, with its usual functions."""
+    keras: Any = _keras_of(layer)
+    if not is_own(layer, "LSTM"):
+        return False
+    try:
+        cell, get = layer.cell, keras.activations.get
+        usual = cell.activation is get("tanh") and cell.recurrent_activation is get("sigmoid")
+        more = layer.stateful or layer.return_state or layer.unroll
+        return usual and is_own(cell, "LSTMCell") and not more
+    except (AttributeError, ValueError):
+        return False
+
+
 def is_own(layer: Any, name: str) -> bool:
     """Tell whether a layer is of Keras's own class of that name, and of no subclass of it."""
     own = getattr(getattr(_keras_of(layer), "layers", None), name, None)
@@ -452,43 +466,6 @@ def is_own(layer: Any, name: str) -> bool:
 def inputs_of_call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Return the inputs that a layer's `call` is given; ``None`` if they go by another name."""
     return inspect.signature(type(layer).call).bind(layer, *args, **kwargs).arguments.get("inputs")
-
-
-def inference_normalization(
-    layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tf.Tensor, int, tf.Tensor, tf.Tensor, Any] | None:
-    """Return x, axis, mean, s and c such that a batch normalisation's call is (x − mean)·s + c.
-
-    ``None`` is returned where it is not so, or not in the precision of the variables: in training,
-    in half precision, along several axes, in virtual batches, or kept under other names.
-    """
-    with contextlib.suppress(AttributeError):
-        return _inference_normalization(layer, args, kwargs)
-    return None
-
-
-def _inference_normalization(
-    layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tf.Tensor, int, tf.Tensor, tf.Tensor, Any] | None:
-    bound = inspect.signature(type(layer).call).bind(layer, *args, **kwargs).arguments
-    x, training = bound.get("inputs"), bound.get("training")
-    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
-    if (
-        not isinstance(training, (bool, int))
-        or training
-        or len(axes) != 1
-        or getattr(layer, "virtual_batch_size", None) is not None
-        or not isinstance(x, tf.Tensor)
-        or {x.dtype.name, *policy(layer)} != {x.dtype.name}
-        or x.shape.rank is None
-    ):
-        return None
-    scale = tf.math.rsqrt(layer.moving_variance + layer.epsilon)
-    if layer.scale:
-        scale *= layer.gamma
-    mean = tf.convert_to_tensor(layer.moving_mean)
-    center = tf.convert_to_tensor(layer.beta) if layer.center else 0.0
-    return x, axes[0] % x.shape.rank, mean, scale, center
 
 
 def variables(model: Any) -> list[Any]:

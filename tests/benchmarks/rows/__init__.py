@@ -1,6 +1,7 @@
 """One module a row: ``measure(quick)`` yields its lines and limits (or a dict, for the plot)."""
 
 from rows import (
+    beside_by_hand,
     first_call,
     forward_passes,
     growth,
@@ -11,6 +12,7 @@ from rows import (
     several_outputs,
     smoothgrad,
     tabular,
+    todays_networks,
 )
 
 ROWS = {
@@ -24,4 +26,6 @@ ROWS = {
     "growth": growth,
     "metrics": metrics,
     "propagation": propagation,
+    "todays_networks": todays_networks,
+    "beside_by_hand": beside_by_hand,
 }

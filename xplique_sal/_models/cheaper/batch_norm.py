@@ -7,6 +7,8 @@ of is never run then, neither forwards nor backwards.
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -55,7 +57,7 @@ def folded(
     A tensor that a tape watches is the output of an identity, and not of a convolution: no
     gradient is lost.
     """
-    parts = keras_compat.inference_normalization(layer, args, kwargs)
+    parts = _parts(layer, args, kwargs)
     if parts is None:
         return original(*args, **kwargs)
     normalization = _Normalization(*parts)
@@ -70,6 +72,43 @@ def folded(
     elif own_gradients and last == 3 and x.dtype == tf.float32:
         return affine(x, scale, offset)
     return x * scale + offset
+
+
+def _parts(
+    layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tf.Tensor, int, tf.Tensor, tf.Tensor, Any] | None:
+    """Return x, axis, mean, s and c such that a batch normalisation's call is (x − mean)·s + c.
+
+    ``None`` is returned where it is not so, or not in the precision of the variables: in training,
+    in half precision, along several axes, in virtual batches, or kept under other names.
+    """
+    with contextlib.suppress(AttributeError):
+        return _parts_of_any_name(layer, args, kwargs)
+    return None
+
+
+def _parts_of_any_name(
+    layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tf.Tensor, int, tf.Tensor, tf.Tensor, Any] | None:
+    bound = inspect.signature(type(layer).call).bind(layer, *args, **kwargs).arguments
+    x, training = bound.get("inputs"), bound.get("training")
+    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
+    if (
+        not isinstance(training, (bool, int))
+        or training
+        or len(axes) != 1
+        or getattr(layer, "virtual_batch_size", None) is not None
+        or not isinstance(x, tf.Tensor)
+        or {x.dtype.name, *keras_compat.policy(layer)} != {x.dtype.name}
+        or x.shape.rank is None
+    ):
+        return None
+    scale = tf.math.rsqrt(layer.moving_variance + layer.epsilon)
+    if layer.scale:
+        scale *= layer.gamma
+    mean = tf.convert_to_tensor(layer.moving_mean)
+    center = tf.convert_to_tensor(layer.beta) if layer.center else 0.0
+    return x, axes[0] % x.shape.rank, mean, scale, center
 
 
 def affine(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from xplique_sal._models.cheaper import batch_norm
+from xplique_sal._models.cheaper import batch_norm, recurrent
 from xplique_sal._tracing import keras_compat, reached, wrapping
 
 
@@ -36,6 +36,8 @@ def replacing_layers(model: Any, fold_batch_norm: bool, own_gradients: bool) -> 
             ways[id(layer)] = _swish
         elif own_gradients and keras_compat.is_average_of_image(layer):
             ways[id(layer)] = _average
+        elif own_gradients and keras_compat.is_own_lstm(layer):
+            ways[id(layer)] = recurrent.lstm
         else:
             continue
         layers.append(layer)

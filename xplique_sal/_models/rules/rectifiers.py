@@ -27,6 +27,7 @@ _SMOOTH = {
     "Softsign": "softsign",
     "Erf": "gelu",
     "Erfc": "gelu",
+    "BlockLSTMV2": "tanh",
 }
 _COMPARISONS = ("Greater", "GreaterEqual")
 
