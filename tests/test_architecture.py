@@ -298,10 +298,9 @@ PUBLIC = {
     ],
     "xplique_sal.plots": [
         "TextPicture",
-        *("plot_attribution", "plot_attributions", "plot_comparison", "plot_curves"),
-        "plot_feature_impact",
-        *("plot_mean_feature_impact", "plot_sequence_logo", "plot_text"),
-        "plot_timeseries_attributions",
+        *("plot_attribution", "plot_attributions", "plot_boxes", "plot_comparison", "plot_curves"),
+        *("plot_feature_impact", "plot_mean_feature_impact", "plot_sequence_logo"),
+        *("plot_spectrogram", "plot_text", "plot_timeseries_attributions", "plot_volume"),
     ],
     "xplique_sal.quantus": ["explain_func"],
     "xplique_sal.ray": ["explain", "run"],

@@ -21,11 +21,14 @@ from matplotlib.text import Text
 from xplique_sal.plots import (
     plot_attribution,
     plot_attributions,
+    plot_boxes,
     plot_feature_impact,
     plot_mean_feature_impact,
     plot_sequence_logo,
+    plot_spectrogram,
     plot_text,
     plot_timeseries_attributions,
+    plot_volume,
 )
 
 FOLDER = Path(__file__).with_name("pictures_of_plots")
@@ -104,8 +107,26 @@ def words(figure):
     plot_text(values, WORDS, axes=figure.subplots(), font_size=30)
 
 
+SOUND = np.exp(6 * np.cos(7 * x.T) - 3 * y.T)
+
+
+def spectrogram(figure):
+    plot_spectrogram(PAIR.T, SOUND, seconds=0.1, hertz=50, axes=figure.subplots())
+
+
+def volume(figure):
+    body = np.stack([PAIR * z for z in np.linspace(-1, 1, 9)])
+    plot_volume(body, 1 - body**2, 2, axes=figure.subplots(1, 2))
+
+
+def boxes(figure):
+    corners = [[4, 3, 14, 21], [17, 4, 27, 14]]
+    plot_boxes(corners, PHOTO, [PAIR, HILL], axes=figure.subplots(2, 2).ravel())
+
+
 DRAWINGS = [overlay, signed_overlay, alone, contour, signed_contour, side_by_side]
 DRAWINGS += [shared_scale, own_scales, series, impact, mean_impact, stacked_logo, words]
+DRAWINGS += [spectrogram, volume, boxes]
 
 
 def picture(draw):
@@ -167,6 +188,15 @@ def test_every_picture_is_unlike_the_others():
             lambda f: plot_sequence_logo(LETTERS + HEIGHTS[:, None] / 3, axes=f.subplots()),
         ),
         (words, lambda f: plot_text(np.linspace(-1, 1, 9), WORDS, axes=f.subplots(), font_size=30)),
+        (
+            spectrogram,
+            lambda f: plot_spectrogram(-PAIR.T, SOUND, seconds=1, hertz=1, axes=f.subplots()),
+        ),
+        (boxes, lambda f: plot_boxes([[4, 3, 14, 21]], PHOTO, axes=f.subplots(2, 2))),
+        (
+            volume,
+            lambda f: plot_volume(np.stack([PAIR] * 9), slices=2, axes=f.subplots(1, 2)),
+        ),
         (series, lambda f: plot_timeseries_attributions(PAIR[::6].T, axes=f.subplots())),
     ],
 )

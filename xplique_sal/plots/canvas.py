@@ -400,3 +400,52 @@ def stretch(axes: Any, width: float, height: float) -> None:
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     axes.set_aspect("equal", anchor="NW")
+
+
+def draw_mesh(
+    axes: Any,
+    x: np.ndarray,
+    y: np.ndarray,
+    values: np.ndarray,
+    scale: Scale,
+    opacity: np.ndarray | None = None,
+) -> None:
+    """Draw values (Y, X) between the ends of their rows and columns, which need not be even."""
+    from matplotlib.colors import Normalize
+
+    colors = color_map(scale.cmap)(Normalize(scale.low, scale.high)(values))
+    if opacity is not None:
+        colors[..., 3] = opacity
+    # Colours rather than values: what is half opaque is drawn once, without seams.
+    axes.pcolormesh(x, y, colors, rasterized=True, edgecolors="none", linewidth=0)
+
+
+def name_axes(axes: Any, x: str, y: str, y_scale: str) -> None:
+    """Name both axes; without a name the horizontal one has no numbers."""
+    axes.set_yscale(y_scale)
+    axes.set_ylabel(y, fontsize=LABEL_SIZE)
+    axes.set_xlabel(x, fontsize=LABEL_SIZE)
+    axes.tick_params(labelsize=LABEL_SIZE)
+    if not x:
+        axes.tick_params(axis="x", labelbottom=False)
+
+
+def draw_heading(axes: Any, text: str) -> None:
+    """Draw the title of a whole figure."""
+    axes.get_figure().suptitle(text, fontsize=TITLE_SIZE + 1)
+
+
+def draw_box(axes: Any, box: np.ndarray, color: str, label: str = "") -> None:
+    """Draw a box (x1, y1, x2, y2) around its pixels, and a label in its upper left corner."""
+    from matplotlib.patches import Rectangle
+
+    left, top, right, bottom = box - 0.5  # a pixel's middle has whole numbers
+    frame = Rectangle(
+        (left, top), right - left, bottom - top, fill=False, edgecolor=color, linewidth=1.8
+    )
+    frame.set_path_effects(edge(3.2, "black"))
+    axes.add_patch(frame)
+    if label:
+        ground = {"facecolor": color, "edgecolor": "none", "pad": 1.2}
+        style = {"color": "black", "fontsize": LABEL_SIZE - 1, "bbox": ground}
+        axes.text(left, top, label.replace("\n", " "), va="bottom", clip_on=False, **style)

@@ -38,6 +38,11 @@ class Scale(NamedTuple):
     cmap: Any
     signed: bool
 
+    def shares(self, map_: np.ndarray) -> np.ndarray:
+        """Return how large each value is in magnitude, as a share of the largest of the scale."""
+        low = 0.0 if self.signed else self.low
+        return np.clip(np.abs(map_ - low) / (self.high - low), 0, 1)
+
     def beyond(self, maps: Sequence[np.ndarray]) -> str:
         """Return at which ends of the scale there are values beyond it, in matplotlib's words."""
         below = any(map_.min() < self.low for map_ in maps)
