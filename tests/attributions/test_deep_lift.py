@@ -143,6 +143,46 @@ def test_several_baselines_are_the_mean_of_each(keras, rng):
     assert trace_count() <= before + 6
 
 
+@pytest.mark.parametrize("size", [2, 3, 5, 64])
+def test_whichever_are_fewer_are_looped_over(keras, rng, size):
+    """Samples, or baselines: with poolings, and a baseline of which all maxima are ties."""
+    model, x = golden_network(keras), golden()["x"]
+    x = np.concatenate([x, drawn(rng, 7 - len(x), *x.shape[1:])])
+    references = np.concatenate([np.zeros_like(x[:1]), drawn(rng, 2, *x.shape[1:])])
+    each = [DeepLift(model, baseline_value=one).explain_outputs(x) for one in references]
+    expected = np.mean(each, 0)
+    explainer = DeepLift(model, None, size, baseline_value=references)
+    assert_close(explainer.explain_outputs(x), expected)
+    classes = np.arange(7) % 5
+    maps, gaps, changes = explainer.explain_with_gaps(x, classes)
+    assert_close(maps, expected[np.arange(7), classes])
+    np.testing.assert_allclose(gaps, 0, atol=1e-4 * np.abs(changes).max())
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_overlapping_maxima_are_those_of_volumes(keras, rng, padding):
+    """In volumes, maxima are led back by TensorFlow's own derivatives."""
+    layers = keras.layers
+    flat = [layers.MaxPooling2D(3, strides=2, padding=padding), layers.Flatten()]
+    deep = [layers.MaxPooling3D((1, 3, 3), (1, 2, 2), padding), layers.Flatten()]
+    x, reference = drawn(rng, 4, 7, 6, 2), drawn(rng, 7, 6, 2)
+    images = keras.Sequential([layers.Input((7, 6, 2)), *flat])
+    volumes = keras.Sequential([layers.Input((1, 7, 6, 2)), *deep])
+    weights = drawn(rng, *images.output_shape[1:])
+    found = [
+        DeepLift(model, reducer=None, baseline_value=baselines, operator=weighted(weights))(data)
+        for model, baselines, data in (
+            (images, reference, x),
+            (volumes, reference[None], x[:, None]),
+        )
+    ]
+    assert_close(found[0], found[1][:, 0])
+
+
+def weighted(weights):
+    return lambda f, x, y: tf.reduce_sum(f(x) * weights, -1)
+
+
 @pytest.mark.parametrize("mixed", [False, True], ids=["alone", "among others"])
 def test_a_map_does_not_depend_on_the_batch(keras, rng, mixed):
     model, x, references = network(keras), drawn(rng, 6, 5), drawn(rng, 3, 5)

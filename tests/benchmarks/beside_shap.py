@@ -3,8 +3,8 @@
 100 samples and 20 baselines, on networks that DeepExplainer takes: a table's, with one output and
 with more, and an image's. The values have to be the same, as closely as SHAP itself asks of sums
 (0.01), before anything is timed; then both take turns in one process, and SHAP does not check sums.
-Ours has to be at least 5 times faster for tables. Of images it was not, so
-that nothing is promised there.
+Ours has to be at least 5 times faster for tables. Of images it is not, so that nothing is promised
+there: what both have to do, the backward convolutions of 100·20 pairs, is more of it.
 
 It takes an environment of its own: requirements-propagation.txt beside this file.
 """

@@ -151,17 +151,22 @@ class ForwardPass:
         """Return the context for `gradients`: under the backprop modifier, if there is one."""
         return self.f.backward(self.sources, self.scores)
 
-    def gradients(self, output: tf.Tensor | None = None) -> list[tf.Tensor | None]:
+    def gradients(
+        self, output: tf.Tensor | None = None, rows: tf.Tensor | None = None
+    ) -> list[tf.Tensor | None]:
         """Return the gradient of the score, or of one of several outputs, to each source.
 
         It is ``None`` for a source to which there is none; where there is none at all, that is an
-        error.
+        error. `rows` tells which of the scores count.
         """
         scores = self.scores
         weights = tf.ones_like(scores)
         if output is not None:
             chosen = tf.one_hot(output, tf.shape(scores)[1], dtype=scores.dtype)
             weights = tf.broadcast_to(chosen, tf.shape(scores))
+        if rows is not None:
+            counted = tf.reshape(rows, [-1, *[1] * (scores.shape.rank - 1)])
+            weights = tf.where(counted, weights, tf.zeros_like(weights))
         gradients = self._tape.gradient(
             scores,
             self.sources,

@@ -74,25 +74,43 @@ class PairedRows(abc.ABC):
 class SharedBaselines(PairedRows):
     """Rows [samples; baselines], of K baselines that are those of all samples.
 
-    The operator must be linear in f(x), and look at nothing else.
+    The operator must be linear in f(x), and look at nothing else. What is differentiated are the
+    scores of the samples and, where there are several baselines, those of the baselines below them:
+    multipliers are then in the rows of whichever are more.
     """
 
     def of_outputs(self, scores: tf.Tensor) -> tf.Tensor:
-        """Return the rows of the samples."""
-        self.at_samples = scores[: self.samples]
+        """Return the scores of all rows."""
+        self.at_samples, self._of_operator = scores[: self.samples], False
         mean = tf.reduce_mean(scores[self.samples :], 0, keepdims=True)
         self.at_baselines = tf.broadcast_to(mean, tf.shape(self.at_samples))
-        return self.at_samples
+        return scores if self.baselines > 1 else self.at_samples
+
+    def counted(self, number: tf.Tensor, at_baselines: bool | tf.Tensor) -> tf.Tensor | None:
+        """Return which scores count, of those that are differentiated; ``None`` is all.
+
+        They are those of all samples, which are compared with one baseline, or those of all
+        baselines, which are compared with the sample of this number.
+        """
+        if self.baselines == 1:
+            return None
+        baselines = self.baselines * (self.samples if self._of_operator else 1)
+        rows = tf.range(self.samples + baselines)
+        of_sample = rows >= self.samples
+        if self._of_operator:
+            of_sample &= rows % self.samples == number
+        return tf.where(at_baselines, of_sample, rows < self.samples)
 
     def of_operator(self, call: Callable[..., Any], g: Any, f: Any, x: Any, y: Any) -> tf.Tensor:
-        """Return the scores of the samples."""
+        """Return the scores of the samples, and those of each baseline for all samples."""
         output = f(x)
         axis, y, x = getattr(f, "channel_axis", -1), self._target(output, y), self._first(x)
         self.at_samples = call(g, _Known(self._first(output), axis), x, y)
         each = tf.repeat(output[self.samples :], self.samples, axis=0)
         scores = call(g, _Known(each, axis), x, _tiled(y, self.baselines))
         self.at_baselines = tf.reduce_mean(tf.reshape(scores, [self.baselines, -1]), 0)
-        return self.at_samples
+        self._of_operator = True
+        return tf.concat([self.at_samples, scores], 0) if self.baselines > 1 else self.at_samples
 
 
 class OwnBaselines(PairedRows):

@@ -22,8 +22,8 @@ class PairedPass:
     """The multipliers of some samples, while they are traced.
 
     Samples and baselines go through the model together, once. Baselines that all samples share are
-    one row each, and compared with the samples one after the other; others are all compared at
-    once.
+    one row each: where they are fewer than the samples, each is compared with all samples, one
+    after the other; else each sample with all of them. Others are all compared at once.
 
     Parameters
     ----------
@@ -98,24 +98,43 @@ class PairedPass:
             self._question, self._layout, settings, [*rows, *targets], shown=shown
         )
 
+        at_baselines = False if self._baselines == 1 else samples < self._baselines
+
         def contributions(output: tf.Tensor | None) -> list[tf.Tensor | None]:
             def of(number: Any) -> list[tf.Tensor]:
-                with paired(Pairs(samples + self._baselines, samples + number, False)):
-                    gradients = forward.gradients(output)
+                index = tf.where(at_baselines, number, samples + number)
+                with paired(Pairs(samples + self._baselines, index, at_baselines)):
+                    gradients = forward.gradients(output, shown.counted(number, at_baselines))
                 return [
-                    self._contributions(gradient[:samples], x, table[number])
-                    for gradient, x, table in zip(gradients, inputs, tables, strict=True)
+                    of_samples(gradient, row, row[index][tf.newaxis], number)
+                    for gradient, row in zip(gradients, rows, strict=True)
                     if gradient is not None
                 ]
 
+            def of_samples(gradient: Any, row: Any, other: Any, number: Any) -> tf.Tensor:
+                """Return what each sample has, of all that are compared with one row."""
+
+                def of_all() -> tf.Tensor:
+                    return self._contributions(gradient[:samples], row[:samples], other)
+
+                def of_one() -> tf.Tensor:
+                    found = self._contributions(gradient[samples:], other, row[samples:])
+                    shape = tf.shape(row[:samples])
+                    return tf.scatter_nd([[number]], [tf.reduce_sum(found, 0)], shape)
+
+                if self._baselines == 1:
+                    return of_all()
+                return tf.cond(at_baselines, of_one, of_all)
+
             if self._baselines == 1:
                 return self._with_gaps_filled(forward, of(0))
-            return self._with_gaps_filled(forward, self._mean_over(of, inputs))
+            steps = tf.minimum(samples, self._baselines)
+            return self._with_gaps_filled(forward, self._mean_over(of, inputs, steps))
 
         return self._finished(forward, shown, maker, inputs, contributions)
 
-    def _mean_over(self, of: Any, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Return the mean of what `of` returns of the number of each baseline."""
+    def _mean_over(self, of: Any, inputs: Sequence[tf.Tensor], steps: tf.Tensor) -> list[tf.Tensor]:
+        """Return the mean over baselines of what `of` returns in all of its steps."""
         zeros = [tf.zeros_like(tensor) for tensor in inputs]
 
         def step(numbers: tf.Tensor, state: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -124,7 +143,7 @@ class PairedPass:
             return [*added, *state[len(more) :]]
 
         zeros = [tf.cast(zero, tf.float32) if zero.dtype.size < 4 else zero for zero in zeros]
-        total = loops.over_points(step, zeros, 0, self._baselines, 1)
+        total = loops.over_points(step, zeros, 0, steps, 1)
         return [
             tf.ensure_shape(part, tensor.shape) / tf.cast(self._baselines, part.dtype)
             for part, tensor in zip(total, inputs, strict=True)

@@ -44,7 +44,7 @@ class Pairs(NamedTuple):
 
     blocks: tf.Tensor
     index: tf.Tensor
-    at_baselines: bool
+    at_baselines: bool | tf.Tensor
 
 
 _pairs: ContextVar[Pairs | None] = ContextVar("pairs", default=None)
@@ -93,6 +93,7 @@ def _rules(largest: Rule) -> dict[str, Rule]:
     found |= dict.fromkeys(("Maximum", "Minimum", "Pow"), _of_two)
     found |= dict.fromkeys(("MaxPool", "MaxPool3D", "Max", "Min"), largest)
     found |= dict.fromkeys(("Select", "SelectV2"), _selected)
+    found["Relu"] = _rectified
     found |= {"Softmax": _softmax, "LogSoftmax": _log_softmax}
     found |= dict.fromkeys(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), _normalised)
     return {name: _where_paired(rule) for name, rule in found.items()}
@@ -115,9 +116,21 @@ _KEPT = (
 def _rescaled(step: Step) -> list[tf.Tensor]:
     """m·Δy/Δx, or the derivative where Δx is next to nothing."""
     _check_seen(step, step.inputs[1:])
-    x, y, (g, *_) = step.inputs[0], step.outputs[0], step.gradients
-    other_x, other_y = _other(x, step), _other(y, step)
-    return [tf.where(_is_near(x, other_x), step.plain(g)[0], g * _ratio(y - other_y, x, other_x))]
+    (g, *_) = step.gradients
+    (x, other_x), (y, other_y) = (_blocks(part, step) for part in (*step.inputs[:1], *step.outputs))
+    plain, change = (tf.reshape(part, tf.shape(x)) for part in (step.plain(g)[0], g))
+    return [
+        _rows(tf.where(_is_near(x, other_x), plain, change * _ratio(y - other_y, x, other_x)), step)
+    ]
+
+
+def _rectified(step: Step) -> list[tf.Tensor]:
+    """m·Δy/Δx of y = max(x, 0), in which nothing cancels: (y + y_r)/(|x| + |r|)."""
+    _check_seen(step, step.inputs[1:])
+    (x, other_x), (y, other_y) = (_blocks(part, step) for part in (*step.inputs, *step.outputs))
+    change = tf.reshape(step.gradients[0], tf.shape(x))
+    share = tf.math.divide_no_nan(y + other_y, tf.abs(x) + tf.abs(other_x))
+    return [_rows(change * share, step)]
 
 
 def _multiplied(step: Step) -> list[Any]:
@@ -188,17 +201,84 @@ def _largest(step: Step) -> list[Any]:
     """
     if step.op.type in ("Max", "Min") and not _has_rows(step.outputs[0]):
         _refuse(step, "samples that are compared with each other")
+    if step.op.type == "MaxPool" and _has_places(step.op):
+        return _pooled(step)
     x, y, r, y_r, g = _sample_and_baseline(step)
-    between = tf.minimum(y, y_r) if step.op.type == "Min" else tf.maximum(y, y_r)
     rest = step.inputs[1:]
-    there = _at_largest(step, x, y, r)
-    least = _TIES * _EPSILON[y.dtype] * (tf.abs(y_r) + tf.abs(there))
-    is_same = tf.abs(y_r - there) <= least
-    to_x = tf.where(is_same, y - y_r, between - y_r)
-    to_r = tf.where(is_same, tf.zeros_like(y), y - between)
+    to_x, to_r = _shares(step, y, y_r, _at_largest(step, x, y, r))
     of_x = step.plain_at([x, *rest], [y], g * to_x)[0]
     of_r = step.plain_at([r, *rest], [y_r], g * to_r)[0]
     return [tf.math.divide_no_nan(of_x + of_r, x - r)]
+
+
+def _shares(
+    step: Step, y: tf.Tensor, y_r: tf.Tensor, there: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return which parts of y − y_r go to where x and r have their maxima; `there` is r at x's."""
+    between = tf.minimum(y, y_r) if step.op.type == "Min" else tf.maximum(y, y_r)
+    least = _TIES * _EPSILON[y.dtype] * (tf.abs(y_r) + tf.abs(there))
+    is_same = tf.abs(y_r - there) <= least
+    return (
+        tf.where(is_same, y - y_r, between - y_r),
+        tf.where(is_same, tf.zeros_like(y), y - between),
+    )
+
+
+def _pooled(step: Step) -> list[tf.Tensor]:
+    """Do what `_largest` does by the places of maxima, which are looked for once for each row."""
+    (x, *_), (y, *_), (g, *_) = step.inputs, step.outputs, step.gradients
+    places, pairs, shape = _places(step), _now(), tf.shape(x, tf.int64)
+    length = shape[0] // tf.cast(pairs.blocks, tf.int64)
+    rows = tf.range(shape[0])
+    others = tf.cast(pairs.index, tf.int64) * length + rows % length
+    other_places, other_y = tf.gather(places, others), tf.gather(y, others)
+
+    def held(rows: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+        first = tf.reshape(rows * tf.reduce_prod(shape[1:]), [-1, 1, 1, 1])
+        return tf.gather(tf.reshape(x, [-1]), first + places)
+
+    own = (y, held(others, places))
+    other = (other_y, held(rows, other_places))
+    (y_x, r_there), (y_r, x_there) = _ordered(own, other)
+    to_x, to_r = _shares(step, y_x, y_r, r_there)
+    to_x = g * tf.math.divide_no_nan(to_x, y_x - r_there)
+    to_r = g * tf.math.divide_no_nan(to_r, x_there - y_r)
+    (to_own,), (to_other,) = _ordered((to_x,), (to_r,))
+    window = _window(step)
+    found = [
+        tf.raw_ops.MaxPoolGradWithArgmax(
+            input=x, grad=tf.reshape(part, tf.shape(y)), argmax=argmax, **window
+        )
+        for part, argmax in ((to_own, places), (to_other, other_places))
+    ]
+    return [found[0] + found[1]]
+
+
+def _has_places(op: tf.Operation) -> bool:
+    """Tell whether TensorFlow can say of a pooling where its maxima are."""
+    return op.get_attr("data_format") == b"NHWC" and op.get_attr("padding") != b"EXPLICIT"
+
+
+def _places(step: Step) -> tf.Tensor:
+    """Return where each row has its maxima, as positions among its values: the first of equals."""
+    known: dict[tuple[int, str], tf.Tensor] = step.around.kept.setdefault("places", {})
+    graph, key = step.op.graph, (id(step.op.graph), step.op.name)
+    if key in known:
+        return known[key]
+    around = tf.compat.v1.get_default_graph()
+    while around is not None and around is not graph:
+        around = getattr(around, "outer_graph", None)
+    # Baselines and outputs are looped over around the graph of the model: places stay the same.
+    with contextlib.nullcontext() if around is None else graph.as_default():
+        _, found = tf.raw_ops.MaxPoolWithArgmax(input=step.inputs[0], **_window(step))
+        found = tf.maximum(found, 0)  # it is none where all is NaN, which scores tell
+    if around is not None:
+        known[key] = found
+    return found
+
+
+def _window(step: Step) -> dict[str, Any]:
+    return {name: step.op.get_attr(name) for name in ("ksize", "strides", "padding")}
 
 
 def _largest_of_sample(step: Step) -> list[Any]:
@@ -210,8 +290,16 @@ def _largest_of_sample(step: Step) -> list[Any]:
 def _sample_and_baseline(step: Step) -> tuple[tf.Tensor, ...]:
     """Return (x, y, r, y of r, g), whichever rows the multipliers are in."""
     x, y, g = step.inputs[0], step.outputs[0], step.gradients[0]
-    r, y_r = _other(x, step), _other(y, step)
-    return (r, y_r, x, y, g) if _now().at_baselines else (x, y, r, y_r, g)
+    own, other = _ordered((x, y), (_other(x, step), _other(y, step)))
+    return (*own, *other, g)
+
+
+def _ordered(own: tuple[Any, ...], other: tuple[Any, ...]) -> Any:
+    """Return what is of samples and what of baselines; or, of these, what is of the rows."""
+    at_baselines = _now().at_baselines
+    if isinstance(at_baselines, bool):
+        return (other, own) if at_baselines else (own, other)
+    return tf.cond(at_baselines, lambda: (other, own), lambda: (own, other))
 
 
 def _at_largest(step: Step, x: tf.Tensor, y: tf.Tensor, r: tf.Tensor) -> tf.Tensor:
@@ -292,14 +380,25 @@ def _normalised(step: Step) -> list[Any]:
 
 
 def _other(tensor: tf.Tensor, step: Step, axis: int | None = None) -> tf.Tensor:
-    """Return, for each row of a tensor, what its other one holds; a weight is what it is.
+    """Return, for each row of a tensor, what its other one holds; a weight is what it is."""
+    each, other = _blocks(tensor, step, axis)
+    if other is tensor:
+        return tensor
+    return tf.ensure_shape(
+        tf.reshape(tf.broadcast_to(other, tf.shape(each)), tf.shape(tensor)), tensor.shape
+    )
 
-    The rows are along `axis`, or along the only one of which the length is not known.
+
+def _blocks(tensor: tf.Tensor, step: Step, axis: int | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return a tensor cut into blocks of rows, and the block that these are compared with.
+
+    The rows are along `axis`, or along the only one of which the length is not known. A weight has
+    none: it is returned as it is, twice.
     """
     if not _has_rows(tensor):
         if step.around.depends(tensor):
             _refuse(step, "a tensor that has no row for each sample")
-        return tensor
+        return tensor, tensor
     unknown = [number for number, size in enumerate(tensor.shape) if size is None]
     if axis is None and unknown[0] and len(unknown) > 1:
         _refuse(
@@ -311,9 +410,14 @@ def _other(tensor: tf.Tensor, step: Step, axis: int | None = None) -> tf.Tensor:
     split = tf.concat(
         [shape[:axis], [pairs.blocks, shape[axis] // pairs.blocks], shape[axis + 1 :]], 0
     )
-    other = tf.gather(tf.reshape(tensor, split), [pairs.index], axis=axis)
-    other = tf.reshape(tf.broadcast_to(other, split), shape)
-    return tf.ensure_shape(other, tensor.shape)
+    each = tf.reshape(tensor, split)
+    return each, tf.gather(each, [pairs.index], axis=axis)
+
+
+def _rows(blocks: tf.Tensor, step: Step) -> tf.Tensor:
+    """Return blocks as the rows that the input of an operation has."""
+    x = step.inputs[0]
+    return tf.ensure_shape(tf.reshape(blocks, tf.shape(x)), x.shape)
 
 
 def _now() -> Pairs:
