@@ -17,7 +17,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-PAGES = ["index.md", "guide/plots.md", "guide/sequences.md", "guide/text.md"]
+PAGES = ["index.md", "guide/plots.md", "guide/sequences.md", "guide/targets.md", "guide/text.md"]
 FOLDER = "pictures/"
 PARTS = re.compile(
     r"^```python *\n(?P<code>.*?)^``` *$|!\[[^\]]*\]\((?P<picture>" + FOLDER + r"[^)]+)\)",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from scipy.ndimage import gaussian_filter
 
 from demos.drawing import Row, save_rows
 from demos.plates import (
@@ -36,6 +37,9 @@ GRID = SIZE // STRIDE
 
 EDGE = 3
 """Pixels around a plate that count as the plate: its box depends on its edges, from both sides."""
+
+SMOOTH = 1.5
+"""Standard deviation by which maps are smoothed in the picture, in pixels."""
 
 EPOCHS = 10
 STEPS = EPOCHS * -(-COUNT // BATCH)
@@ -183,9 +187,10 @@ def save_picture(
     detected: np.ndarray,
     maps: dict[str, np.ndarray],
 ) -> Path:
-    """Write one picture: images and maps, with the detected box in cyan.
+    """Write one picture: images and smoothed maps, with the detected box in cyan.
 
-    Of each class there is one image, the first.
+    Of each class there is one image, the first. Below each map stands its share on the plate, or on
+    the digit.
 
     Parameters
     ----------
@@ -205,12 +210,21 @@ def save_picture(
     """
     chosen = one_of_each(data)
     outlines = masks(np.round(detected[chosen, :4]))
-    style = {"cmap": "inferno"}
+    places = {"plate": masks(data.boxes[:, 0], EDGE), "digit": masks(data.digit_boxes[:, 0])}
+
+    def row(label: str, name: str, place: str) -> Row:
+        """Return a row of smoothed maps, with the share of each on its plate, or its digit."""
+        of_chosen, where = maps[name][chosen], places[place][chosen]
+        shares = (of_chosen * where).sum((1, 2)) / of_chosen.sum((1, 2))
+        said = [f"{value:.0%} on the {place}" for value in shares]
+        smooth = gaussian_filter(of_chosen, (0, SMOOTH, SMOOTH))
+        return Row(label, smooth, {"cmap": "inferno", "vmin": 0}, outlines, said)
+
     rows = [
-        Row("image and\ndetected box", data.images[..., 0], {"cmap": "gray"}, outlines),
-        Row("map of the\ndetection", maps["detection_trained"], style, outlines),
-        Row("map of the\nclass", maps["class_trained"], style, outlines),
-        Row("detection,\nuntrained\nnetwork", maps["detection_untrained"], style, outlines),
-        Row("class,\nuntrained\nnetwork", maps["class_untrained"], style, outlines),
+        Row("image and\ndetected box", data.images[chosen, ..., 0], {"cmap": "gray"}, outlines),
+        row("detection", "detection_trained", "plate"),
+        row("detection,\nuntrained\nnetwork", "detection_untrained", "plate"),
+        row("class", "class_trained", "digit"),
+        row("class,\nuntrained\nnetwork", "class_untrained", "digit"),
     ]
-    return save_rows(path, [row._replace(images=row.images[chosen]) for row in rows])
+    return save_rows(path, rows)

@@ -27,12 +27,15 @@ class Row(NamedTuple):
         99.5th percentile.
     outlines : numpy.ndarray or None
         Masks (K, H, H) to outline in cyan.
+    captions : list of str or None
+        What stands below each image.
     """
 
     label: str
     images: np.ndarray
     style: dict[str, Any]
     outlines: np.ndarray | None = None
+    captions: list[str] | None = None
 
 
 def save_rows(path: str | Path, rows: Sequence[Row]) -> Path:
@@ -65,5 +68,7 @@ def save_rows(path: str | Path, rows: Sequence[Row]) -> Path:
                 axes.contour(places, places, outline, [0.5], colors="cyan", linewidths=1.2)
                 axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
             axes.set(xticks=[], yticks=[])
+            if row.captions is not None:
+                axes.set_xlabel(row.captions[column], fontsize=10, labelpad=3)
             axes.spines[:].set_visible(False)
     return save(figure, path)

@@ -84,7 +84,7 @@ def run(
         seed=seed,
     )
     print(table)
-    figure = plot_comparison(table, cols=5, img_size=2.2)[0].get_figure()
+    figure = plot_comparison(table, cols=3, img_size=2.2)[0].get_figure()
     print(f"picture: {save(figure, output)}")
     return {
         f"{row.name} {metric}": estimate.mean

@@ -7,7 +7,14 @@ import pytest
 import tensorflow as tf
 from reference import built_once
 
-from xplique_sal import GradCAM, GuidedBackprop, IntegratedGradients, Occlusion, Saliency
+from xplique_sal import (
+    GradCAM,
+    GuidedBackprop,
+    IntegratedGradients,
+    Occlusion,
+    Saliency,
+    ScoreCAM,
+)
 from xplique_sal._tracing.programs import trace_count
 from xplique_sal.errors import InvalidInputError, InvalidModelError, InvalidParameterError
 from xplique_sal.metrics import ModelRandomization
@@ -49,11 +56,12 @@ EXPLAINERS = {
     "integrated": lambda m: IntegratedGradients(m, steps=5),
     "occlusion": Occlusion,
     "grad_cam": GradCAM,
+    "score_cam": ScoreCAM,
 }
 
 
 #: Each explainer in one of the orders.
-ORDERS = dict(zip(EXPLAINERS, ["cascading", "independent"] * 2, strict=True))
+ORDERS = dict(zip(EXPLAINERS, ["cascading", "independent"] * 3, strict=False))
 
 
 @pytest.mark.parametrize("name", EXPLAINERS)

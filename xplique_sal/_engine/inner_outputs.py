@@ -14,6 +14,7 @@ from xplique_sal._engine.forward_pass import sources_of
 from xplique_sal._engine.question import Question, Settings
 from xplique_sal._engine.recipe import Source
 from xplique_sal._engine.request import Request
+from xplique_sal._tracing import substitutes
 
 
 def made_of_layers(
@@ -61,5 +62,7 @@ def made_of_layers(
         )
         size = request.needed_batch or most or batch.size
         for rows in in_batches.split(batch.inputs, size, request.needed_batch):
-            parts.append([rows.own(part) for part in in_batches.run(program, rows, [], True)])
+            with substitutes.of_a_part():
+                found = in_batches.run(program, rows, [], True)
+            parts.append([rows.own(part) for part in found])
     return [part for part in concatenate(parts) if part is not None], program.facts

@@ -20,6 +20,23 @@ from xplique_sal.errors import InvalidModelError
 #: What stands in for which variable, by the id of its handle; ``None`` outside of a block.
 _standing_in: ContextVar[Mapping[int, tf.Variable] | None] = ContextVar("standing_in", default=None)
 
+#: Whether what is run may do without any of them.
+_is_part: ContextVar[bool] = ContextVar("is_part", default=False)
+
+
+@contextlib.contextmanager
+def of_a_part() -> Iterator[None]:
+    """Let what is run in the block read none of the variables that are replaced.
+
+    It is a part of what is asked, such as the output of a layer below them, and another part of it
+    reads them.
+    """
+    token = _is_part.set(True)
+    try:
+        yield
+    finally:
+        _is_part.reset(token)
+
 
 @contextlib.contextmanager
 def substituted(substitutes: Sequence[tuple[tf.Variable, tf.Variable]]) -> Iterator[None]:
@@ -84,11 +101,12 @@ class Substitutable:
         Raises
         ------
         InvalidModelError
-            If it reads none of those that are replaced, so that nothing would be changed.
+            If it reads none of those that are replaced, so that nothing would be changed, and is
+            all that is asked.
         """
         known = _standing_in.get() or {}
         others = [known.get(id(outer)) for outer in self._captured]
-        if not self._needed & known.keys():
+        if not self._needed & known.keys() and not _is_part.get():
             raise InvalidModelError(
                 "an explainer of the model whose variables are replaced",
                 "one that reads none of those that were replaced first",

@@ -74,8 +74,10 @@ def plot_comparison(
     img_size = number("img_size", img_size, "()", remedy=canvas.IN_INCHES)
     height = 0.28 * len(comparison) + 0.9
     panels = canvas.panels(len(better), axes, cols, img_size + 0.8, height)
-    for panel, metric in zip(panels, better, strict=True):
+    for number_of_panel, (panel, metric) in enumerate(zip(panels, better, strict=True)):
         _draw_metric(panel, comparison, metric)
+        if axes is None and number_of_panel % cols:
+            panel.tick_params(labelleft=False)  # the names stand at the left of the row
         canvas.draw_title(panel, metric)
         panel.set_xlabel(_BETTER[better[metric]], fontsize=canvas.LABEL_SIZE)
     if title is not None:
