@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -27,6 +28,8 @@ OK, ERROR = "ok", "error"
 
 #: How files are called that have not got their name yet: half-written, and whole but not told.
 _UNFINISHED, _STAGED = ".unfinished", ".staged"
+#: What addresses begin with; `Path` leaves one of their slashes, and drives have one letter.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 #: The longest part of a file's name, in bytes; most file systems take 255.
 _LONGEST = 200
 
@@ -109,6 +112,7 @@ class Run:
         self, folder: Any, settings: Mapping[str, Any], facts: Mapping[str, Any] | None = None
     ) -> None:
         self.folder = Path(folder)
+        _check_place(self.folder)
         _open_settings(self.folder, json.loads(json.dumps(dict(settings))), dict(facts or {}))
         self._manifest = _locked(self.folder)
         try:
@@ -363,6 +367,16 @@ def _leads_out(relative: Any) -> InvalidParameterError:
 
 def _staged(path: Path) -> Path:
     return path.with_name(f".{path.name}{_STAGED}")
+
+
+def _check_place(folder: Path) -> None:
+    """Check that a folder is one of a file system: object stores cannot append, nor rename."""
+    if _URL.match(str(folder)):
+        raise InvalidParameterError(
+            "a folder of a file system, on a local disk or on one that machines share",
+            f"the address {str(folder)!r}",
+            "Mount the bucket, or write with Ray: xplique_sal.ray.explain(...).write_parquet(...).",
+        )
 
 
 def _open_settings(folder: Path, settings: dict[str, Any], facts: dict[str, Any]) -> None:

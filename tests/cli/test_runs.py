@@ -73,6 +73,15 @@ def test_a_folder_of_other_settings_or_of_other_files_is_refused(tmp_path):
         Run(tmp_path / "thesis" / "chapter.txt", SETTINGS)
 
 
+@pytest.mark.parametrize("address", ["s3://bucket/out", "gs://bucket", "file:///tmp/out"])
+def test_an_address_is_refused_and_no_folder_of_its_name_made(tmp_path, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidParameterError, match="Mount the bucket"):
+        Run(address, SETTINGS)
+    assert not list(tmp_path.iterdir())
+    Run("a:b", SETTINGS).close()
+
+
 def test_a_second_process_is_refused(tmp_path):
     with (
         Run(tmp_path, SETTINGS),

@@ -14,6 +14,7 @@ import pytest
 ray = pytest.importorskip("ray", reason="Ray is not installed: `make test-ray` has it")
 pytest.importorskip("ray.data", reason="Ray Data is not installed: `make test-ray` has it")
 
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 from ray_network import digits, factory, slow_factory  # noqa: E402
 
@@ -93,6 +94,21 @@ def test_a_row_that_cannot_be_explained_has_its_error(cluster):
     maps = np.asarray(factory().explain(x, 3))
     assert_same(found[5]["map"], maps[5])
     assert [row["class"] for row in found] == [3, 3, 3, 3, -1, 3]
+
+
+def test_from_and_to_any_file_system_of_arrow(cluster, tmp_path):
+    """As of buckets: paths have no meaning but to the file system that is passed along."""
+    bucket = SubTreeFileSystem(str(tmp_path), LocalFileSystem())
+    dataset(20, 2).write_parquet("digits", filesystem=bucket)
+    rows = ray.data.read_parquet("digits", filesystem=bucket)
+    found = xplique_sal.ray.explain(rows, factory, inputs="x", position="row", concurrency=1)
+    found.drop_columns(["x"]).write_parquet("maps", filesystem=bucket)
+    again = ray.data.read_parquet("maps", filesystem=bucket).take_all()
+    again.sort(key=lambda row: row["row"])
+    assert [row["row"] for row in again] == list(range(20))
+    assert_same(np.stack([row["map"] for row in again]), expected(20))
+    with pytest.raises(xplique_sal.errors.InvalidParameterError, match="Mount the bucket"):
+        xplique_sal.ray.run("s3://bucket/out", rows, factory, name="row", inputs="x")
 
 
 def test_a_column_that_is_not_there_is_named(cluster):
