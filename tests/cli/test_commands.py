@@ -1,5 +1,6 @@
 """The commands in this process: what they write and say, and their exit codes."""
 
+import importlib
 import json
 import re
 
@@ -28,6 +29,14 @@ def place(tmp_path_factory):
     write_pictures(folder / "images", 11, broken=[4])
     make_model("keras").save(folder / "model.keras")
     make_model("tf_keras").save(folder / "model.h5")
+    for name, file in (("keras", "half.keras"), ("tf_keras", "half.h5")):
+        policies = importlib.import_module(f"{name}.mixed_precision")
+        before = policies.global_policy() if name == "tf_keras" else policies.dtype_policy()
+        policies.set_global_policy("mixed_float16")
+        try:
+            make_model(name).save(folder / file)
+        finally:
+            policies.set_global_policy(before)
     return folder
 
 
@@ -45,7 +54,7 @@ def told(out):
     return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("model", ["model.keras", "model.h5"])
+@pytest.mark.parametrize("model", ["model.keras", "model.h5", "half.keras", "half.h5"])
 def test_maps_are_those_of_explain_bit_by_bit(place, tmp_path, model):
     done = explain(place, tmp_path / "out", "--logits", "--batch-size", "4", model=model)
     assert done.exit_code == 1

@@ -143,6 +143,24 @@ def test_parquet(tmp_path, pixels):
     np.testing.assert_array_equal(read(lists, [2, 2])[0], [[1, 2], [3, 4]])
 
 
+def test_nested_columns_are_chosen_or_refused_before_anything_is_computed(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra cli is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file, rows = tmp_path / "table.parquet", [[1.0, 2.0], [3.0, 4.0]]
+    fields = [{"a": 1.0, "b": 2.0}] * 2
+    for column in (fields, [[{"a": 1.0}]] * 2):
+        parquet.write_table(pyarrow.table({"x": column}), file)
+        with pytest.raises(InvalidInputError, match=r"'x' of the type .*struct"):
+            open_source(file, limits=Limits())
+    parquet.write_table(pyarrow.table({"x": rows, "about": fields}), file)
+    with pytest.raises(InvalidInputError, match=r"'x', 'about', but got None.*--key"):
+        open_source(file, limits=Limits())
+    with pytest.raises(InvalidInputError, match="'about' of the type"):
+        open_source(file, key="about", limits=Limits())
+    source = open_source(file, key="x", limits=Limits())
+    np.testing.assert_array_equal(read(source, [2]), rows)
+
+
 def test_records(tmp_path, pixels):
     def example(**features):
         kinds = {bytes: "bytes_list", float: "float_list", int: "int64_list"}

@@ -312,11 +312,16 @@ class _Parquet(_Rows):
         parquet: Any = optional("pyarrow.parquet", "Parquet files need", "cli")
         table, self._limits = parquet.read_table(file), limits
         columns = {name: table.column(name) for name in table.column_names}
-        inner = [name for name, c in columns.items() if not _is_plain(c.type)]
+        inner = [
+            name
+            for name, c in columns.items()
+            if not _is_plain(c.type) and name not in target_columns
+        ]
         self._cells: Any = None
-        if key is not None or (len(inner) == 1 and len(columns) - len(target_columns) >= 1):
+        if key is not None or inner:
             key = _chosen(key, inner or list(columns), "column")
             self._cells = columns[key]
+            _check_cells(key, self._cells.type)
             self.has_images = _holds_bytes(self._cells.type)
         else:
             labels = set(target_columns)
@@ -338,6 +343,18 @@ class _Parquet(_Rows):
 
 def _is_plain(kind: Any) -> bool:
     return not any(word in str(kind) for word in ("list", "struct", "binary"))
+
+
+def _check_cells(name: str, kind: Any) -> None:
+    """Refuse fields with names, but those of pictures, {bytes, path}: their order says nothing."""
+    has_fields = "struct" in str(kind)
+    is_picture = str(kind).startswith("struct") and "bytes: " in str(kind) and _holds_bytes(kind)
+    if has_fields and not is_picture:
+        raise InvalidInputError(
+            "a column of numbers, of lists of them or of pictures",
+            f"{name!r} of the type {kind}",
+            "Write its fields as columns of their own, or name another column: --key.",
+        )
 
 
 def _holds_bytes(kind: Any) -> bool:
