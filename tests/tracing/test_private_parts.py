@@ -12,6 +12,7 @@ import tensorflow as tf
 from reference import class_score, saliency
 
 from xplique_sal import Saliency
+from xplique_sal._models.cheaper import batch_norm
 from xplique_sal._tracing import keras_compat, restoring, wrapping
 from xplique_sal._tracing.programs import trace_count
 from xplique_sal.attributions import GuidedBackprop
@@ -156,7 +157,7 @@ def test_a_normalisation_with_other_parts(keras, rng, monkeypatch):
     def renamed(layer, args, kwargs):
         raise AttributeError("epsilon")
 
-    monkeypatch.setattr(keras_compat, "_inference_normalization", renamed)
+    monkeypatch.setattr(batch_norm, "_inference_parts", renamed)
     assert_close(Saliency(model, fold_batch_norm=True, batch_size=5)(x, classes), wanted)
 
 

@@ -94,7 +94,7 @@ class Fingerprint:
             described.add(owner)
         for name, value in attributes.items():
             own = [value]
-            while name in ("call", "quantized_call") and own and hasattr(own[0], "replaced_call"):
+            while own and hasattr(own[0], "replaced_call"):
                 # Another thread is tracing this layer: what counts is what it put aside.
                 own = own[0].replaced_call
             if own and not keras_compat.is_symbolic(own[0]):

@@ -11,7 +11,7 @@ import dis
 import functools
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -426,15 +426,16 @@ def is_batch_normalization(layer: Any) -> bool:
     return is_own(layer, "BatchNormalization")
 
 
-def is_swish(layer: Any) -> bool:
-    """Tell whether a layer is Keras's own activation layer with Keras's own swish, or SiLU."""
-    if not is_own(layer, "Activation"):
-        return False
+def own_activation(layer: Any, names: Iterable[str]) -> str | None:
+    """Return which of Keras's activations of these names a layer of Keras's own has, if any."""
+    if "activation" not in vars(layer) or not is_own(layer, type(layer).__name__):
+        return None
     keras: Any = _keras_of(layer)
-    try:
-        return layer.activation is keras.activations.get("swish")
-    except (AttributeError, ValueError):
-        return False
+    for name in names:
+        with contextlib.suppress(AttributeError, ValueError):
+            if layer.activation is keras.activations.get(name):
+                return name
+    return None
 
 
 def is_average_of_image(layer: Any) -> bool:

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests import reference
 from xplique_sal import Saliency
-from xplique_sal._models.cheaper import equivalents
+from xplique_sal._models.cheaper import equivalents, layer_norm
 
 SHAPE = (9, 8, 4)
 
@@ -182,3 +182,139 @@ def test_a_watched_layer_keeps_its_gradient(keras, rng, layer):
     maps = Saliency(model, wrt_layer=layer, reducer=None, grad_modifier=None).explain(x, 1)
     expected = reference.gradient_to_layer(model, layer, x, 1)
     np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["Activation", "Dense", "Conv2D"])
+def test_gelu(keras, rng, kind):
+    layers = keras.layers
+    layer = {
+        "Activation": layers.Activation("gelu"),
+        "Dense": layers.Dense(5, activation="gelu"),
+        "Conv2D": layers.Conv2D(4, 3, activation="gelu"),
+    }[kind]
+    model = network(keras, layer, layers.Conv2D(4, 3, activation="swish"))
+    given = layer.activation
+    assert_right(model, rng.normal(size=(5, *SHAPE)).astype("float32"))
+    assert layer.activation is given
+    found = ops_of_gradient(model)
+    assert found["Exp"] == 1 and found["SigmoidGrad"] == 1
+
+
+def test_gelu_is_as_accurate_as_tensorflows():
+    x = np.linspace(-9, 9, 4001).astype("float32")
+    x = np.concatenate([x, np.array([-1e30, -200, -1e-30, 0, 1e-30, 200, 1e30], "float32")])
+    theirs = lambda z: tf.nn.gelu(z, approximate=False)  # noqa: E731
+
+    def value_and_slope(function, dtype):
+        z = tf.constant(x, dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            y = function(z)
+        return np.stack([y.numpy(), tape.gradient(y, z).numpy()])
+
+    exact = value_and_slope(theirs, tf.float64)
+    ours = value_and_slope(equivalents.gelu, tf.float32)
+    error = np.abs(ours - exact)[:, :-7].max(1)
+    usual = np.abs(value_and_slope(theirs, tf.float32) - exact)[:, :-7].max(1)
+    assert (error <= 1.5 * usual + 1e-9).all()
+    np.testing.assert_allclose(ours[:, -7:], exact[:, -7:], rtol=1e-6, atol=1e-12)
+
+
+def test_a_gelu_with_settings_is_left_alone(keras, rng):
+    approximate = lambda x: keras.activations.gelu(x, approximate=True)  # noqa: E731
+    model = network(keras, keras.layers.Dense(5, activation=approximate))
+    assert_right(model, rng.normal(size=(5, *SHAPE)).astype("float32"))
+    assert "Tanh" in ops_of_gradient(model)
+
+
+NORMALISATIONS = {
+    "usual": {},
+    "small epsilon": {"epsilon": 1e-6},
+    "without scale": {"scale": False},
+    "without center": {"center": False},
+    "neither": {"scale": False, "center": False},
+}
+
+
+@pytest.mark.parametrize("options", NORMALISATIONS.values(), ids=NORMALISATIONS)
+def test_layer_normalisation(keras, rng, options):
+    layer = keras.layers.LayerNormalization(**options)
+    model = network(keras, layer, keras.layers.Activation("tanh"))
+    for variable in layer.variables:
+        variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+    x = rng.normal(size=(5, *SHAPE)).astype("float32")
+    assert_right(model, x)
+    assert_right(model, 1e-3 * x)  # of a variance as small as ε
+    found = ops_of_gradient(model)
+    assert found["Rsqrt"] == 1 and "RsqrtGrad" not in found and "FusedBatchNormV3" not in found
+
+
+@pytest.mark.parametrize(
+    "options", [{"axis": 1}, {"axis": [1, 2, 3]}, {"dtype": "mixed_bfloat16"}], ids=str
+)
+def test_other_layer_normalisations_are_left_alone(keras, rng, options):
+    model = network(keras, keras.layers.LayerNormalization(**options))
+    x = rng.normal(size=(5, *SHAPE)).astype("float32")
+    if "dtype" not in options:
+        assert_right(model, x, rtol=1e-3)
+    with equivalents.replacing_layers(model, fold_batch_norm=True, own_gradients=True):
+        replaced = model(x)
+    np.testing.assert_array_equal(replaced, model(x))
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 1e-6, 1e-12])
+def test_layer_normalisation_is_as_accurate_as_by_parts(rng, epsilon):
+    x = rng.normal(size=(200, 64)) * np.logspace(-2, 3, 200)[:, None]
+    x = (x + rng.normal(size=(200, 1))).astype("float32")
+    gamma, g = rng.uniform(0.5, 1.5, 64).astype("float32"), rng.normal(size=x.shape)
+
+    def by_parts(x, gamma):
+        mean = tf.reduce_mean(x, -1, keepdims=True)
+        variance = tf.reduce_mean((x - mean) ** 2, -1, keepdims=True)
+        return (x - mean) / tf.sqrt(variance + epsilon) * gamma
+
+    def found(function, dtype):
+        z, scale = tf.constant(x, dtype), tf.constant(gamma, dtype)
+        with tf.GradientTape() as tape:
+            tape.watch([z, scale])
+            y = function(z, scale)
+        return [y, *tape.gradient(y, [z, scale], tf.constant(g, dtype))]
+
+    def errors(some, exact):
+        rows = np.reshape(some - exact, (len(exact), -1))
+        return np.sqrt((rows**2).sum(1)) / np.abs(exact).max()
+
+    own = tf.function(lambda x, gamma: layer_norm.normalised(x, gamma, epsilon))
+    each = [found(own, tf.float32), found(by_parts, tf.float32), found(by_parts, tf.float64)]
+    for ours, theirs, exact in zip(*[[part.numpy() for part in one] for one in each], strict=True):
+        assert np.median(errors(ours, exact)) <= 3 * np.median(errors(theirs, exact))
+        assert errors(ours, exact).max() <= 3e-4
+
+
+def test_gradients_of_gradients_of_transformers(keras, rng):
+    """Beside differences of slopes: TensorFlow's own are wrong, for `moments` stops a gradient."""
+
+    def transformer(dtype):
+        layers = [
+            keras.layers.LayerNormalization(dtype=dtype),
+            keras.layers.Dense(5, activation="gelu", dtype=dtype),
+            keras.layers.LayerNormalization(epsilon=1e-6, dtype=dtype),
+        ]
+        return network(keras, *layers, dtype=dtype)
+
+    def slope(f, x, y):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            score = f(x)[:, 1]
+        return tf.reduce_sum(tape.gradient(score, x) ** 2, [1, 2, 3])
+
+    model, exact = transformer("float32"), transformer("float64")
+    exact.set_weights(model.get_weights())
+    x = rng.normal(size=(3, *SHAPE)).astype("float32")
+    maps = Saliency(model, operator=slope, reducer=None, grad_modifier=None).explain(x, 1).numpy()
+    for _ in range(5):
+        step = 1e-5 * rng.normal(size=x.shape)
+        after, before = (slope(exact, tf.constant(x + sign * step), None) for sign in (1, -1))
+        expected = (after - before).numpy() / 2e-5
+        found = (maps * step / 1e-5).sum((1, 2, 3))
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(maps).max())

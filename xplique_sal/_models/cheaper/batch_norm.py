@@ -83,11 +83,11 @@ def _parts(
     in half precision, along several axes, in virtual batches, or kept under other names.
     """
     with contextlib.suppress(AttributeError):
-        return _parts_of_any_name(layer, args, kwargs)
+        return _inference_parts(layer, args, kwargs)
     return None
 
 
-def _parts_of_any_name(
+def _inference_parts(
     layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tf.Tensor, int, tf.Tensor, tf.Tensor, Any] | None:
     bound = inspect.signature(type(layer).call).bind(layer, *args, **kwargs).arguments

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from xplique_sal._models.cheaper import second
 from xplique_sal._tracing import keras_compat
 
 #: What a gradient function returns for: the sequences, the kernels of both, the bias.
@@ -103,12 +104,7 @@ def states_of(
 
         def gradient(g: tf.Tensor) -> Any:
             to_x, *of_weights = _gradients(unrolled, g, backwards, every_step)
-
-            @tf.custom_gradient
-            def once(x: tf.Tensor, g: tf.Tensor) -> Any:
-                return tf.identity(to_x), lambda gg: _second(by_keras, x, g, gg)
-
-            return once(x, g), *of_weights
+            return second.differentiable(to_x, by_keras, x, g), *of_weights
 
         return states, gradient
 
@@ -153,14 +149,3 @@ def _gradients(unrolled: _Unrolled, g: tf.Tensor, backwards: bool, every_step: b
         found.w_grad, [given["x"].shape[2], given["h_prev"].shape[1]], 0
     )
     return tf.transpose(to_x, [1, 0, 2]), to_kernel, to_recurrent, found.b_grad
-
-
-def _second(
-    function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, g: tf.Tensor, gg: tf.Tensor
-) -> list[tf.Tensor]:
-    """Return the gradient of a gradient, for operators that differentiate f by themselves."""
-    # Copies: g itself may depend on x, and that is not asked for here.
-    x, g = tf.identity(x), tf.identity(g)
-    first = tf.gradients(function(x), x, g)
-    zero = tf.UnconnectedGradients.ZERO
-    return list(tf.gradients(first, [x, g], gg, unconnected_gradients=zero))
