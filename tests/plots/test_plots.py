@@ -67,7 +67,8 @@ def test_the_parameters_are_xpliques_and_the_others_by_keyword(name):
     parameters = inspect.signature(getattr(plots, name)).parameters.values()
     by_position = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert by_position == XPLIQUE[name].split()
-    own = {"plot_comparison", "plot_curves", "plot_sequence_logo"}
+    own = {"plot_boxes", "plot_comparison", "plot_curves", "plot_sequence_logo", "TextPicture"}
+    own |= {"plot_spectrogram", "plot_text", "plot_volume"}
     assert set(plots.__all__) == {*XPLIQUE, *own}
 
 
