@@ -18,7 +18,7 @@ def used_names():
     """Return the private names that the package reads of objects that are not its own.
 
     They are attributes of anything but `self`, unless a class of the package defines them, and
-    strings, which `getattr` is called with.
+    strings, which `getattr` is called with, unless they are modules of the package.
     """
     attributes, strings, own = {}, {}, set()
     for path in SOURCES:
@@ -32,11 +32,12 @@ def used_names():
                     attributes[node.attr] = path.name
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 strings[node.value] = path.name
+    modules = {path.stem for path in SOURCES}
     others = {name: file for name, file in attributes.items() if name not in own} | strings
     return {
         name: file
         for name, file in others.items()
-        if PRIVATE.fullmatch(name) and name not in NOT_OF_OTHERS
+        if PRIVATE.fullmatch(name) and name not in NOT_OF_OTHERS | modules
     }
 
 
