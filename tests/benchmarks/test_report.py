@@ -7,7 +7,7 @@ from folding_accuracy import judge
 from report import Limit, Line, is_kept, once, replaced, table, table_of_limits
 
 
-def test_turns_begin_with_another_each_round(monkeypatch):
+def test_turns_begin_with_another_each_round():
     calls, now = [], [0.0]
 
     def taking(name, seconds):
@@ -17,9 +17,8 @@ def test_turns_begin_with_another_each_round(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
     each = {"a": taking("a", 1), "b": taking("b", 0.25), "c": taking("c", 2)}
-    seconds = timing.in_turns(each, rounds=3, least=0.5, warm_up=1)
+    seconds = timing.in_turns(each, rounds=3, least=0.5, warm_up=1, clock=lambda: now[0])
     # b is so quick that it is called twice a turn.
     assert "".join(calls) == "abc" + "abbc" + "bbca" + "cabb"
     assert seconds == {"a": [1] * 3, "b": [0.25] * 3, "c": [2] * 3}

@@ -207,3 +207,15 @@ def test_state_that_cannot_be_restored_is_refused(rng):
 
     with pytest.raises(InvalidModelError, match="tables"):
         Saliency(Writing())(rng.normal(size=(5, 4)).astype("float32"), 1)
+
+
+def test_a_loop_that_fails_leaves_strategies_usable():
+    def function(x):
+        return tf.map_fn(lambda row: row.no_such_attribute, x)
+
+    with pytest.raises(AttributeError):
+        Saliency(function).explain(np.ones((2, 4), "float32"), 0)
+    with tf.distribute.MirroredStrategy(
+        ["CPU:0"]
+    ).scope():  # TensorFlow refuses, if a loop left its mark
+        pass

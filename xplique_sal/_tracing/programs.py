@@ -24,6 +24,7 @@ from xplique_sal._tracing.restoring import (
     attributes_restored,
     changed_variables,
     depends_on,
+    scope_restored,
     values_restored,
 )
 from xplique_sal._tracing.wrapping import TRACING
@@ -174,7 +175,8 @@ def compiled(
 
     def run(*tensors: tf.Tensor) -> Any:
         nonlocal facts
-        outputs, facts = build(*tensors)
+        with scope_restored():
+            outputs, facts = build(*tensors)
         return outputs
 
     with TRACING:

@@ -33,6 +33,22 @@ def attributes_restored(owners: Iterable[Any]) -> Iterator[None]:
                 _restore(owner, before)
 
 
+@contextlib.contextmanager
+def scope_restored() -> Iterator[None]:
+    """Leave the scope of variables, which all graphs of a thread share, as it was before the block.
+
+    `tf.map_fn` sets its caching device, and leaves it so if its function fails: no strategy could
+    be entered any more.
+    """
+    scope = tf.compat.v1.get_variable_scope()
+    before = scope.caching_device
+    try:
+        yield
+    finally:
+        if scope.caching_device is not before:
+            scope.set_caching_device(before)
+
+
 def _restore(owner: Any, before: dict[str, Any]) -> None:
     now = keras_compat.user_attributes(owner) if keras_compat.is_layer(owner) else vars(owner)
     for name, value in list(now.items()):
